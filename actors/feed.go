@@ -1,0 +1,246 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// Bounds of feeds.
+const (
+	feedKeeps       = 2_048           // events kept in memory for those who follow closely
+	feedReadsEvery  = time.Second     // a look at the journal even where no wake-up came
+	feedReadTimeout = 5 * time.Second // of one read of the journal
+)
+
+// Feeds follow the journals of the queues that somebody on this node looks at.
+// Each queue is followed once, however many look; wake-ups may be lost, for
+// the read of the journal that follows is what counts.
+type Feeds struct {
+	journal Journal
+	log     *slog.Logger
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu    sync.RWMutex
+	feeds map[string]*Feed
+}
+
+// NewFeeds makes the node's feeds. Close ends them.
+func NewFeeds(journal Journal, log *slog.Logger) *Feeds {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Feeds{journal: journal, log: log, ctx: ctx, cancel: cancel, feeds: make(map[string]*Feed)}
+}
+
+// Close ends all feeds and waits for them.
+func (f *Feeds) Close() {
+	f.cancel()
+	f.running.Wait()
+}
+
+// Wake tells that a queue's journal has reached a version. It never blocks.
+func (f *Feeds) Wake(id string, _ uint64) {
+	f.mu.RLock()
+	feed := f.feeds[id]
+	f.mu.RUnlock()
+	if feed != nil {
+		feed.wake()
+	}
+}
+
+// Follower is told, without blocking, that its feed has more for it.
+type Follower interface{ Wake(feed *Feed) }
+
+// Join makes somebody a follower of a queue's events from about now on.
+func (f *Feeds) Join(id string, who Follower) *Feed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	feed := f.feeds[id]
+	if feed == nil {
+		ctx, cancel := context.WithCancel(f.ctx)
+		feed = &Feed{id: id, all: f, signal: make(chan struct{}, 1), cancel: cancel, followers: make(map[Follower]struct{})}
+		f.feeds[id] = feed
+		f.running.Add(1)
+		go feed.run(ctx)
+	}
+	feed.mu.Lock()
+	feed.followers[who] = struct{}{}
+	feed.mu.Unlock()
+	return feed
+}
+
+// Leave ends that; the last to leave ends the feed.
+func (f *Feeds) Leave(feed *Feed, who Follower) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	feed.mu.Lock()
+	defer feed.mu.Unlock()
+	delete(feed.followers, who)
+	if len(feed.followers) == 0 && f.feeds[feed.id] == feed {
+		delete(f.feeds, feed.id)
+		feed.cancel()
+	}
+}
+
+// Feed is the tail of one queue's journal in memory.
+type Feed struct {
+	id     string
+	all    *Feeds
+	signal chan struct{}
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	items     []*FeedItem // contiguous versions, up to head
+	head      uint64
+	followers map[Follower]struct{}
+}
+
+// FeedItem is one event, with what it looks like to those who follow.
+type FeedItem struct {
+	Event  *messages.Event
+	frames [2]frame
+}
+
+type frame struct {
+	once sync.Once
+	b    []byte
+}
+
+// Frame renders the event once for all who see it in full, and once for those who do not.
+func (i *FeedItem) Frame(full bool, render func(*messages.Event, bool) []byte) []byte {
+	f := &i.frames[0]
+	if full {
+		f = &i.frames[1]
+	}
+	f.once.Do(func() { f.b = render(i.Event, full) })
+	return f.b
+}
+
+func (d *Feed) wake() {
+	select {
+	case d.signal <- struct{}{}:
+	default: // it is about to look anyway
+	}
+}
+
+// run follows the journal until nobody follows the feed any more.
+func (d *Feed) run(ctx context.Context) {
+	defer d.all.running.Done()
+	tick := time.NewTicker(feedReadsEvery)
+	defer tick.Stop()
+	started := false
+	for {
+		if !started {
+			started = d.start(ctx)
+		}
+		if started {
+			d.follow(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.signal:
+		case <-tick.C:
+		}
+	}
+}
+
+// start begins at the journal's end; who needs what was before reads it from the journal.
+func (d *Feed) start(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, feedReadTimeout)
+	defer cancel()
+	versions, err := d.all.journal.Versions(ctx, []string{d.id})
+	if err != nil {
+		d.failed(ctx, err)
+		return false
+	}
+	d.mu.Lock()
+	d.items, d.head = nil, versions[0]
+	d.mu.Unlock()
+	d.tell()
+	return true
+}
+
+// follow reads on until there is nothing more.
+func (d *Feed) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		items, err := readItems(ctx, d.all.journal, d.id, d.head)
+		if errors.Is(err, queue.ErrTrimmed) {
+			d.start(ctx) // too far behind; followers read the rest, or start over
+			return
+		}
+		if err != nil {
+			d.failed(ctx, err)
+			return
+		}
+		if len(items) == 0 {
+			return
+		}
+		d.mu.Lock()
+		d.items = append(d.items, items...)
+		if extra := len(d.items) - feedKeeps; extra > 0 {
+			d.items = append([]*FeedItem(nil), d.items[extra:]...)
+		}
+		d.head = items[len(items)-1].Event.Version
+		d.mu.Unlock()
+		d.tell()
+	}
+}
+
+func (d *Feed) failed(ctx context.Context, err error) {
+	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		d.all.log.Warn("the journal cannot be followed", "queue", d.id, "error", err)
+	}
+}
+
+func (d *Feed) tell() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for who := range d.followers {
+		who.Wake(d)
+	}
+}
+
+// After gives the events after a version; known is false where they have left
+// the feed's memory, or never were in it, and have to be read from the journal.
+func (d *Feed) After(version uint64) (items []*FeedItem, known bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if version >= d.head {
+		return nil, true
+	}
+	behind := d.head - version
+	if behind > uint64(len(d.items)) {
+		return nil, false
+	}
+	return d.items[uint64(len(d.items))-behind:], true
+}
+
+// readItems reads the next events after a version from the journal.
+func readItems(ctx context.Context, j Journal, id string, after uint64) ([]*FeedItem, error) {
+	ctx, cancel := context.WithTimeout(ctx, feedReadTimeout)
+	defer cancel()
+	entries, err := j.Read(ctx, id, after, readEntries)
+	if err != nil {
+		return nil, err
+	}
+	var items []*FeedItem
+	for _, entry := range entries {
+		events, err := decodeEntry(entry)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range events {
+			if e.Version > after {
+				items = append(items, &FeedItem{Event: e})
+			}
+		}
+	}
+	return items, nil
+}

@@ -1,0 +1,307 @@
+// Package actors holds the shells around the pure parts: the queue grain, the
+// sessions that follow queues, and the client by which gateways reach grains.
+package actors
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// QueueKind is the name of the queue grain's kind.
+const QueueKind = "queue"
+
+// Bounds of a grain.
+const (
+	maxStash       = 20_000  // requests that wait while a queue is loaded
+	maxBatchEvents = 1_000   // events in one append
+	maxBatchBytes  = 4 << 20 // sealed customer data in one append, roughly
+	journalTimeout = 5 * time.Second
+	loadTimeout    = 10 * time.Second
+	loadBackoff    = 200 * time.Millisecond
+	snapshotEvery  = 1_000 // events at least between two snapshots
+)
+
+// GrainDeps is what a queue grain needs of its surroundings.
+type GrainDeps struct {
+	Journal Journal
+	Log     *slog.Logger
+	Now     func() queue.Time
+	// Request reaches other queues, for transfers.
+	Request Requester
+	// Committed is told of every advance of a queue's journal that this node
+	// made. It must not block; what it does with it may be lost.
+	Committed func(queue string, version uint64)
+	// Passivate recognises the message that asks a grain to stop.
+	Passivate func(message any) bool
+}
+
+// grain is one activation of one queue: load, decide, append, apply, answer.
+//
+// It decides ahead of the journal, against its newest state, while an append
+// is under way; nothing that it decided ahead is shown. Every answer, reads
+// and refusals too, waits for an append or a check of ownership that began
+// after all that the answer saw. When that fails, the state is thrown away and
+// loaded again under a new claim, and what was not answered is asked again.
+type grain struct {
+	GrainDeps
+	id     queue.ID
+	log    *slog.Logger
+	system *actor.ActorSystem
+	self   *actor.PID
+	ctx    context.Context // over when the actor stops
+	cancel context.CancelFunc
+
+	state      *queue.State // nil while it is loaded
+	generation uint64       // of state; what belongs to an older one is void
+	owner      queue.OwnerID
+	lastOp     queue.OpID // of the newest event that is known to be durable
+	durable    uint64     // its version
+
+	stash   []*item
+	loading bool
+	retryAt time.Time
+
+	inflight *batch
+	next     *batch
+
+	sinceSnapshot int
+	snapshotting  bool
+	forgotten     bool // the outbox shrank since the last snapshot
+	captures      captures
+
+	passivating bool
+	deliveries  map[queue.TicketID]bool // transfers that are being sent to their targets
+}
+
+// item is one request and what will be answered to it.
+type item struct {
+	sender  *actor.PID
+	request any // *messages.Command, *messages.Read or *messages.KeepPlace
+	// One of these is set once it has been decided.
+	event    *queue.Event
+	replayOf uint64
+	answer   any
+	// sent: the event stood in an append whose fate is not known yet.
+	sent bool
+	// placed: the target of the transfer keeps a place.
+	placed bool
+}
+
+// NewGrain gives the producer of queue grains for one identity, to be handed
+// to the cluster as a kind.
+func NewGrain(deps GrainDeps) func(identity string) actor.Actor {
+	return func(identity string) actor.Actor {
+		return &grain{GrainDeps: deps, id: queue.ID(identity), log: deps.Log.With("queue", identity)}
+	}
+}
+
+// Messages of the grain to itself.
+type (
+	loaded struct {
+		generation uint64
+		owner      queue.OwnerID
+		head       queue.Head
+		state      *queue.State
+		events     int // replayed after the snapshot
+		// happened are the events after what was last known to be durable, by operation.
+		happened map[queue.OpID]*queue.Event
+		trimmed  bool // happened could not be read
+		creating bool // somebody waits to create the queue
+		absent   bool // the queue never had an event
+		err      error
+	}
+	committed struct {
+		generation uint64
+		batch      *batch
+		err        error
+	}
+	snapshotSaved struct{ err error }
+)
+
+// Receive is the actor's only entry.
+func (g *grain) Receive(ctx actor.Context) {
+	defer func() {
+		if r := recover(); r != nil {
+			g.panicked(ctx, r)
+		}
+	}()
+	switch m := ctx.Message().(type) {
+	case *actor.Started:
+		g.system, g.self = ctx.ActorSystem(), ctx.Self()
+		g.ctx, g.cancel = context.WithCancel(context.Background())
+	case *actor.Stopping:
+		g.cancel()
+	case *messages.Command, *messages.Read, *messages.KeepPlace:
+		g.take(&item{sender: ctx.Sender(), request: m})
+	case *loaded:
+		g.loaded(m)
+	case *committed:
+		g.committed(m)
+	case *placeKept:
+		g.placeKept(m)
+	case *delivered:
+		g.delivered(m)
+	case *snapshotSaved:
+		g.snapshotSaved(m)
+	default:
+		if g.Passivate(m) {
+			g.passivating = true
+		}
+	}
+	g.commit()
+	g.maybeStop(ctx)
+}
+
+// panicked answers whoever asked, throws the state away and loads it again: a
+// fault in one command must not end the queue.
+func (g *grain) panicked(ctx actor.Context, reason any) {
+	g.log.Error("the queue grain panicked; its state is loaded again", "panic", reason, "stack", string(debug.Stack()))
+	if ctx.Sender() != nil {
+		g.answer(&item{sender: ctx.Sender(), request: ctx.Message()}, queue.ErrOutcomeUnknown)
+	}
+	g.reset()
+}
+
+// take accepts a request: at once, or when the state has been loaded.
+func (g *grain) take(it *item) {
+	switch {
+	case g.state != nil:
+		g.decide(it)
+	case !g.loading && time.Now().Before(g.retryAt):
+		g.answer(it, queue.ErrUnavailableNow)
+	case len(g.stash) >= maxStash:
+		g.answer(it, queue.ErrUnavailableNow)
+	default:
+		g.stash = append(g.stash, it)
+		g.load()
+	}
+}
+
+// decide finds the answer to a request and lines it up behind all that the
+// answer depends on.
+func (g *grain) decide(it *item) {
+	switch m := it.request.(type) {
+	case *messages.Read:
+		it.answer = g.read(m)
+	case *messages.KeepPlace:
+		it.answer = g.keepPlace(m)
+	case *messages.Command:
+		if !g.decideCommand(it, m) {
+			return
+		}
+	}
+	g.line(it)
+}
+
+func (g *grain) line(it *item) {
+	if g.next == nil {
+		g.next = &batch{}
+	}
+	g.next.add(it)
+}
+
+// decideCommand is false where the answer has to wait for another queue.
+func (g *grain) decideCommand(it *item, m *messages.Command) bool {
+	command, err := commandFromMessage(m, g.Now())
+	if err != nil {
+		g.log.Error("a command cannot be understood", "error", err)
+		it.answer = g.refusal(&queue.Error{Code: queue.Invalid, Detail: "The command cannot be understood."})
+		return true
+	}
+	decision, err := g.state.Decide(command)
+	switch refused := (*queue.Error)(nil); {
+	case errors.Is(err, queue.ErrNobodyWaits):
+		it.answer = &messages.Answer{Version: g.state.Version()}
+	case errors.As(err, &refused):
+		it.answer = g.refusal(refused)
+		g.freePlace(it)
+	case err != nil:
+		panic(err) // Decide answers with refusals only
+	case decision.ReplayOf != 0:
+		it.replayOf = decision.ReplayOf
+	case decision.Event.Kind == queue.TicketTransferred && !it.placed:
+		g.askForPlace(it, m.GetTransfer())
+		return false
+	default:
+		if err := g.state.Apply(decision.Event); err != nil {
+			panic(err) // what was decided fits, or the core is broken
+		}
+		it.event = decision.Event
+	}
+	return true
+}
+
+func (g *grain) refusal(e *queue.Error) *messages.Answer {
+	return &messages.Answer{Problem: problem(e), Version: g.state.Version()}
+}
+
+// answer refuses a request that never came to be decided, or whose fate is unknown.
+func (g *grain) answer(it *item, e *queue.Error) {
+	var m any = &messages.Answer{Problem: problem(e)}
+	if _, read := it.request.(*messages.Read); read {
+		if e == queue.ErrOutcomeUnknown {
+			e = queue.ErrUnavailableNow // a read does nothing
+		}
+		m = &messages.View{Problem: problem(e)}
+	}
+	g.respond(it.sender, m)
+}
+
+func (g *grain) respond(sender *actor.PID, m any) {
+	if sender != nil {
+		g.system.Root.Send(sender, m)
+	}
+}
+
+// reset throws the state away. What was not answered is kept, and asked again
+// when the state has been loaded.
+func (g *grain) reset() {
+	var unanswered []*item
+	if g.inflight != nil {
+		for _, it := range g.inflight.items {
+			it.sent = it.sent || it.event != nil
+		}
+		unanswered = append(unanswered, g.inflight.items...)
+	}
+	if g.next != nil {
+		unanswered = append(unanswered, g.next.items...)
+	}
+	for _, it := range unanswered {
+		if !it.sent {
+			it.event = nil
+		}
+		it.answer, it.replayOf = nil, 0
+	}
+	g.stash = append(unanswered, g.stash...)
+	g.state, g.inflight, g.next = nil, nil, nil
+	g.captures.held = nil // their ids are not given out again
+	g.generation++
+	g.load()
+}
+
+// maybeStop ends a passivated grain once nothing is under way any more.
+func (g *grain) maybeStop(ctx actor.Context) {
+	if !g.passivating || g.loading || g.inflight != nil || g.next != nil || g.snapshotting || len(g.deliveries) > 0 {
+		return
+	}
+	// Replaying a few events is cheaper than writing the whole state down.
+	if g.state != nil && (g.sinceSnapshot > snapshotEvery/5 || g.forgotten) {
+		g.saveSnapshot(g.state.Image())
+		return
+	}
+	ctx.Stop(ctx.Self())
+}
+
+func newOwner() (owner queue.OwnerID) {
+	_, _ = rand.Read(owner[:]) // never fails (crypto/rand)
+	return owner
+}

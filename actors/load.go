@@ -1,0 +1,234 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// readEntries bounds one read of the journal.
+const readEntries = 512
+
+// load claims the queue and reads its state, beside the actor.
+func (g *grain) load() {
+	if g.loading {
+		return
+	}
+	g.loading = true
+	since := g.durable
+	mustKnow := g.anySent()
+	m := &loaded{generation: g.generation, owner: newOwner(), creating: g.creating()}
+	go func() {
+		ctx, cancel := context.WithTimeout(g.ctx, loadTimeout)
+		defer cancel()
+		m.err = g.readState(ctx, m)
+		if m.err == nil && mustKnow {
+			m.err = g.readHappened(ctx, m, since)
+		}
+		g.system.Root.Send(g.self, m)
+	}()
+}
+
+// creating tells whether somebody waits to create the queue.
+func (g *grain) creating() bool {
+	for _, it := range g.stash {
+		if c, ok := it.request.(*messages.Command); ok && c.GetCreate() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *grain) anySent() bool {
+	for _, it := range g.stash {
+		if it.sent {
+			return true
+		}
+	}
+	return false
+}
+
+// readState claims first: from then on nobody else appends, so that what is
+// read is the whole truth until the next claim. A queue that never had an
+// event is claimed by its creation only: asking for one must leave no trace.
+func (g *grain) readState(ctx context.Context, m *loaded) error {
+	id := string(g.id)
+	if !m.creating {
+		versions, err := g.Journal.Versions(ctx, []string{id})
+		if err != nil {
+			return err
+		}
+		if versions[0] == 0 {
+			m.absent = true
+			return nil
+		}
+	}
+	var err error
+	if m.head, err = g.Journal.Claim(ctx, id, m.owner); err != nil {
+		return err
+	}
+	m.state = queue.New(g.id)
+	snapshot, err := g.Journal.LoadSnapshot(ctx, id)
+	switch {
+	case err == nil:
+		if m.state, err = decodeSnapshot(snapshot); err != nil {
+			return err
+		}
+	case !errors.Is(err, queue.ErrNoSnapshot):
+		return err
+	}
+	err = readEvents(ctx, g.Journal, id, m.state.Version(), func(e *queue.Event) error {
+		m.events++
+		if err := m.state.Apply(e); err != nil {
+			return fmt.Errorf("%w: %v", queue.ErrDamaged, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if m.state.Version() != m.head.Version {
+		return fmt.Errorf("%w: it ends at version %d, the journal at %d", queue.ErrDamaged, m.state.Version(), m.head.Version)
+	}
+	return nil
+}
+
+// readHappened gathers the events that followed what was last known to be
+// durable, to learn the fate of operations whose append was not answered.
+func (g *grain) readHappened(ctx context.Context, m *loaded, since uint64) error {
+	m.happened = make(map[queue.OpID]*queue.Event)
+	err := readEvents(ctx, g.Journal, string(g.id), since, func(e *queue.Event) error {
+		m.happened[e.Op] = e
+		return nil
+	})
+	if errors.Is(err, queue.ErrTrimmed) {
+		m.trimmed = true
+		return nil
+	}
+	return err
+}
+
+// readEvents calls fn for every event after a version, in order.
+func readEvents(ctx context.Context, j Journal, id string, after uint64, fn func(*queue.Event) error) error {
+	for {
+		entries, err := j.Read(ctx, id, after, readEntries)
+		if err != nil {
+			return err
+		}
+		if len(entries) == 0 {
+			return nil
+		}
+		for _, entry := range entries {
+			events, err := decodeEntry(entry)
+			if err != nil {
+				return err
+			}
+			for _, m := range events {
+				if m.Version <= after {
+					continue
+				}
+				e, err := eventFromMessage(m)
+				if err != nil {
+					return err
+				}
+				if err := fn(e); err != nil {
+					return err
+				}
+			}
+			after = entry.Last
+		}
+	}
+}
+
+// loaded takes the new state up and goes through everything that waited.
+func (g *grain) loaded(m *loaded) {
+	if m.generation != g.generation {
+		return
+	}
+	g.loading = false
+	if m.absent {
+		g.absent()
+		return
+	}
+	waited := g.stash
+	g.stash = nil
+	if m.err != nil {
+		g.loadFailed(m.err, waited)
+		return
+	}
+	g.state, g.owner = m.state, m.owner
+	g.durable, g.lastOp = m.head.Version, m.head.Op
+	g.sinceSnapshot = m.events
+	for _, t := range m.state.Outbox() {
+		g.deliver(t, nil)
+	}
+	for _, it := range waited {
+		g.resume(it, m)
+	}
+}
+
+// absent answers for a queue that never had an event, unless it is to be
+// created by now.
+func (g *grain) absent() {
+	if g.creating() {
+		g.load()
+		return
+	}
+	for _, it := range g.stash {
+		g.answer(it, queue.ErrQueueNotFound)
+	}
+	g.stash = nil
+}
+
+// resume answers a request that waited for the state; for one whose append
+// was not answered, what the journal says of it.
+func (g *grain) resume(it *item, m *loaded) {
+	if !it.sent {
+		g.decide(it)
+		return
+	}
+	e, happened := m.happened[it.event.Op]
+	switch {
+	case happened:
+		it.event, it.sent = nil, false
+		it.answer = g.happenedAnswer(e, it)
+		if it.answer != nil {
+			g.line(it)
+		}
+	case m.trimmed:
+		g.answer(it, queue.ErrOutcomeUnknown)
+	default:
+		it.event, it.sent = nil, false
+		g.decide(it)
+	}
+}
+
+// happenedAnswer is nil where the answer waits for a transfer's arrival.
+func (g *grain) happenedAnswer(e *queue.Event, it *item) any {
+	if e.Kind == queue.TicketTransferred {
+		it.event = e
+		g.deliver(e.Ticket, it)
+		return nil
+	}
+	return answerOf(e)
+}
+
+func (g *grain) loadFailed(err error, waited []*item) {
+	if errors.Is(err, queue.ErrDamaged) {
+		g.log.Error("the queue's journal is damaged; the queue is not served", "error", err)
+	} else {
+		g.log.Warn("the queue could not be loaded", "error", err)
+	}
+	g.retryAt = time.Now().Add(loadBackoff)
+	for _, it := range waited {
+		if it.sent {
+			g.answer(it, queue.ErrOutcomeUnknown)
+		} else {
+			g.answer(it, queue.ErrUnavailableNow)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// Bounds of a node's requests.
+const (
+	requestTimeout = 10 * time.Second
+	maxUnderway    = 20_000
+)
+
+// Queues is how the rest of the program speaks to queues.
+type Queues struct {
+	request  Requester
+	underway chan struct{}
+	// undelivered recognises the error of a request that certainly reached nobody.
+	undelivered func(error) bool
+}
+
+// NewQueues makes the client. undelivered tells of a Requester's error whether
+// the request certainly reached no grain.
+func NewQueues(request Requester, undelivered func(error) bool) *Queues {
+	return &Queues{request: request, undelivered: undelivered, underway: make(chan struct{}, maxUnderway)}
+}
+
+// Do sends a command to its queue and gives the answer, which is never nil: a
+// command that could not be answered is refused with unavailable, where
+// certainly nothing happened, or outcome_unknown. Commands of one caller are
+// decided in the order in which Do is called one after the other.
+func (q *Queues) Do(ctx context.Context, c *messages.Command) *messages.Answer {
+	m, err := q.ask(ctx, c.Queue, c)
+	if a, ok := m.(*messages.Answer); ok {
+		return a
+	}
+	if err != nil && q.undelivered(err) || errors.Is(err, errTooMany) {
+		return &messages.Answer{Problem: problem(queue.ErrUnavailableNow)}
+	}
+	return &messages.Answer{Problem: problem(queue.ErrOutcomeUnknown)}
+}
+
+// Read asks a queue a question. The view is never nil; it shows every event
+// that was acknowledged before Read was called.
+func (q *Queues) Read(ctx context.Context, r *messages.Read) *messages.View {
+	m, _ := q.ask(ctx, r.Queue, r)
+	if v, ok := m.(*messages.View); ok {
+		return v
+	}
+	return &messages.View{Problem: problem(queue.ErrUnavailableNow)}
+}
+
+var errTooMany = errors.New("too many requests are under way on this node")
+
+func (q *Queues) ask(ctx context.Context, id string, m any) (any, error) {
+	select {
+	case q.underway <- struct{}{}:
+	default:
+		return nil, errTooMany
+	}
+	defer func() { <-q.underway }()
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
+	return q.request(ctx, QueueKind, id, m)
+}

@@ -1,0 +1,198 @@
+package actors
+
+import (
+	"time"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// Bounds of reads.
+const (
+	maxPage     = 1_000
+	maxCaptures = 4 // snapshots of long lines that are being fetched in parts
+	captureFor  = 15 * time.Second
+)
+
+// read answers a question from the state at this moment.
+func (g *grain) read(m *messages.Read) *messages.View {
+	if q, ok := m.Question.(*messages.Read_Snapshot); ok && q.Snapshot.Capture != 0 {
+		return g.captures.part(q.Snapshot)
+	}
+	v := &messages.View{Version: g.state.Version(), Epoch: g.state.Epoch(), InTransit: uint32(len(g.state.Outbox()))}
+	if !g.state.Exists() {
+		v.Problem = problem(queue.ErrQueueNotFound)
+		return v
+	}
+	switch q := m.Question.(type) {
+	case *messages.Read_Ticket:
+		g.readTicket(v, q.Ticket)
+	case *messages.Read_List:
+		g.readList(v, q.List)
+	case *messages.Read_Snapshot:
+		g.describe(v)
+		g.readSnapshot(v, q.Snapshot)
+	default:
+		g.describe(v)
+	}
+	return v
+}
+
+func (g *grain) describe(v *messages.View) {
+	v.Config = configToMessage(g.state.Config())
+	v.Status = messages.Status(g.state.Status())
+	v.Waiting, v.Active = uint32(g.state.Waiting()), uint32(g.state.Active())
+}
+
+func (g *grain) readTicket(v *messages.View, q *messages.ReadTicket) {
+	var id queue.TicketID
+	copy(id[:], q.Id)
+	t, position, ok := g.state.Ticket(id)
+	if !ok {
+		v.Problem = problem(queue.ErrTicketNotFound)
+		return
+	}
+	v.Tickets = []*messages.Placed{{Ticket: ticketToMessage(t), Position: uint32(position)}}
+}
+
+// readList gives a page: the tickets of each asked state in its order, from
+// right behind the cursor.
+func (g *grain) readList(v *messages.View, q *messages.ReadList) {
+	limit := int(min(q.Limit, maxPage))
+	if q.Number != "" {
+		g.readNumber(v, q, limit)
+		return
+	}
+	after := q.After
+	for _, state := range q.States {
+		from := 0
+		if after != nil {
+			if state != after.State {
+				continue
+			}
+			from, after = g.behind(after), nil
+		}
+		if !g.page(v, queue.TicketState(state), from, limit) {
+			return
+		}
+	}
+}
+
+// behind is the index at which a list goes on. Where the cursor's ticket has
+// left its state, the one that moved up to its index is next.
+func (g *grain) behind(c *messages.ListCursor) int {
+	var id queue.TicketID
+	copy(id[:], c.Id)
+	if i, ok := g.state.Index(id, queue.TicketState(c.State)); ok {
+		return i + 1
+	}
+	return int(min(c.Index, queue.MaxCapacity*2))
+}
+
+// page is false when the page is full and more may follow.
+func (g *grain) page(v *messages.View, state queue.TicketState, from, limit int) bool {
+	index, full := from, false
+	g.state.Page(state, from, func(t *queue.Ticket) bool {
+		if len(v.Tickets) == limit {
+			full = true
+			return false
+		}
+		if t.State == state { // the finished states share one line
+			p := &messages.Placed{Ticket: ticketToMessage(t)}
+			if state == queue.Waiting {
+				p.Position = uint32(index + 1)
+			}
+			v.Tickets = append(v.Tickets, p)
+		}
+		index++
+		return true
+	})
+	if full {
+		last := v.Tickets[limit-1].Ticket
+		v.Next = &messages.ListCursor{State: last.State, Index: uint64(index - 1), Id: last.Id}
+	}
+	return !full
+}
+
+// readNumber: a number is borne by few tickets, so there is one page.
+func (g *grain) readNumber(v *messages.View, q *messages.ReadList, limit int) {
+	for _, state := range q.States {
+		for _, t := range g.state.ByNumber(q.Number) {
+			if t.State == queue.TicketState(state) && len(v.Tickets) < limit && q.After == nil {
+				_, position, _ := g.state.Ticket(t.ID)
+				v.Tickets = append(v.Tickets, &messages.Placed{Ticket: ticketToMessage(t), Position: uint32(position)})
+			}
+		}
+	}
+}
+
+// readSnapshot gives what a screen shows. What is left of a long line is kept
+// for a moment, so that the parts that follow are of the same version.
+func (g *grain) readSnapshot(v *messages.View, q *messages.ReadSnapshot) {
+	limit := int(min(q.WaitingLimit, maxPage))
+	g.page(v, queue.Waiting, 0, limit)
+	v.Next = nil
+	for _, state := range []queue.TicketState{queue.Called, queue.Serving} {
+		g.state.Page(state, 0, func(t *queue.Ticket) bool {
+			v.ActiveTickets = append(v.ActiveTickets, ticketToMessage(t))
+			return true
+		})
+	}
+	g.state.Page(queue.Held, 0, func(t *queue.Ticket) bool {
+		v.Held = append(v.Held, ticketToMessage(t))
+		return true
+	})
+	if g.state.Waiting() > limit {
+		rest := make([]*queue.Ticket, 0, g.state.Waiting()-limit)
+		g.state.Page(queue.Waiting, limit, func(t *queue.Ticket) bool {
+			rest = append(rest, t)
+			return true
+		})
+		v.Capture = g.captures.add(capture{version: v.Version, from: limit, tickets: rest})
+	}
+}
+
+// capture is the rest of a line at one version.
+type capture struct {
+	id      uint64
+	version uint64
+	from    int
+	tickets []*queue.Ticket
+	until   time.Time
+}
+
+// captures are few and short-lived; who comes too late begins again.
+type captures struct {
+	last uint64
+	held []capture
+}
+
+func (c *captures) add(added capture) uint64 {
+	c.last++
+	added.id, added.until = c.last, time.Now().Add(captureFor)
+	if len(c.held) == maxCaptures {
+		c.held = c.held[1:]
+	}
+	c.held = append(c.held, added)
+	return added.id
+}
+
+func (c *captures) part(q *messages.ReadSnapshot) *messages.View {
+	for i, held := range c.held {
+		if held.id != q.Capture || time.Now().After(held.until) {
+			continue
+		}
+		v := &messages.View{Version: held.version}
+		start := int(q.From) - held.from
+		for j := start; j >= 0 && j < len(held.tickets) && len(v.Tickets) < int(min(q.WaitingLimit, maxPage)); j++ {
+			v.Tickets = append(v.Tickets, &messages.Placed{Ticket: ticketToMessage(held.tickets[j]), Position: uint32(held.from + j + 1)})
+		}
+		if start+len(v.Tickets) < len(held.tickets) {
+			v.Capture = held.id
+		} else {
+			c.held = append(c.held[:i:i], c.held[i+1:]...)
+		}
+		return v
+	}
+	return &messages.View{Problem: problem(queue.ErrUnavailableNow)}
+}

@@ -1,0 +1,358 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// Bounds of a session.
+const (
+	maxSubscriptions  = 1_000
+	snapshotWaiting   = 1_000 // waiting tickets in one frame
+	snapshotTries     = 3
+	sessionReadWithin = 5 * time.Second
+)
+
+// Close codes of the contract.
+const (
+	CloseGoingAway = 1012 // the node is leaving
+	CloseTooSlow   = 4413
+)
+
+// Socket is the client's end of a session. Write and Ping block for a bounded
+// time only and fail where the client does not take the frame in it. Only the
+// session's actor calls them.
+type Socket interface {
+	Write(frame []byte) error
+	Ping() error
+	// Close sends a close frame if it can and cuts the connection.
+	Close(code int, reason string)
+}
+
+// Renderer makes the frames of the contract. full is false for those who may
+// not see customer data.
+type Renderer interface {
+	Event(queue string, e *messages.Event, full bool) []byte
+	Snapshot(id, queue string, v *messages.View, full bool) []byte
+	SnapshotPart(queue string, v *messages.View, full bool) []byte
+	Resumed(id, queue string, version uint64, epoch string) []byte
+	Gone(queue string) []byte
+	Refused(id string, p *messages.Problem) []byte
+	Done(id string) []byte
+}
+
+// SessionDeps is what sessions need of their surroundings.
+type SessionDeps struct {
+	System   *actor.ActorSystem
+	Queues   *Queues
+	Feeds    *Feeds
+	Journal  Journal
+	Renderer Renderer
+	Log      *slog.Logger
+}
+
+// Session is the handle of one WebSocket's actor. Everything that goes to the
+// client goes through the actor, in the order in which it was handed over.
+type Session struct {
+	deps SessionDeps
+	pid  *actor.PID
+	done chan struct{}
+}
+
+// Subscription is a client's wish to follow a queue.
+type Subscription struct {
+	ID, Queue string
+	Full      bool
+	// Since and Epoch are where the client was; Resume tells that it sent both.
+	Resume bool
+	Since  uint64
+	Epoch  string
+}
+
+// Messages to the actor.
+type (
+	writeFrame   struct{ frame []byte }
+	subscribe    struct{ Subscription }
+	unsubscribe  struct{ id, queue string }
+	wakeFeed     struct{ feed *Feed }
+	pingClient   struct{}
+	closeSession struct {
+		code   int
+		reason string
+	}
+)
+
+// OpenSession starts the actor of a socket. Whoever opened it must Close it
+// and wait for Done before the socket is let go.
+func OpenSession(deps SessionDeps, socket Socket) *Session {
+	s := &Session{deps: deps, done: make(chan struct{})}
+	a := &session{SessionDeps: deps, handle: s, socket: socket}
+	s.pid = deps.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }))
+	return s
+}
+
+// Write hands a frame over.
+func (s *Session) Write(frame []byte) { s.send(&writeFrame{frame}) }
+
+// Subscribe begins to follow a queue; the answer goes to the client.
+func (s *Session) Subscribe(sub Subscription) { s.send(&subscribe{sub}) }
+
+// Unsubscribe ends that; the answer goes to the client.
+func (s *Session) Unsubscribe(id, queue string) { s.send(&unsubscribe{id, queue}) }
+
+// Ping asks the client for a sign of life.
+func (s *Session) Ping() { s.send(&pingClient{}) }
+
+// Close ends the session after all that was handed over before.
+func (s *Session) Close(code int, reason string) { s.send(&closeSession{code, reason}) }
+
+// Done is closed when nothing is written to the socket any more.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Wake makes the session a Follower.
+func (s *Session) Wake(feed *Feed) { s.send(&wakeFeed{feed}) }
+
+func (s *Session) send(m any) { s.deps.System.Root.Send(s.pid, m) }
+
+// session is the actor. An idle one holds no goroutine.
+type session struct {
+	SessionDeps
+	handle        *Session
+	socket        Socket
+	subscriptions map[string]*subscription
+	closed        bool
+}
+
+// subscription is where one queue's stream stands. Every version after it is
+// sent once, in order, without a gap.
+type subscription struct {
+	Subscription
+	feed    *Feed
+	version uint64
+	epoch   string
+}
+
+// Receive is the actor's only entry.
+func (s *session) Receive(ctx actor.Context) {
+	switch m := ctx.Message().(type) {
+	case *writeFrame:
+		s.write(m.frame)
+	case *subscribe:
+		s.subscribe(m.Subscription)
+	case *unsubscribe:
+		s.drop(m.queue)
+		s.write(s.Renderer.Done(m.id))
+	case *wakeFeed:
+		// Many wake-ups may lie in the mailbox; the first one serves for all.
+		if sub := s.subscriptions[m.feed.id]; sub != nil && sub.feed == m.feed {
+			s.catchUp(sub)
+		}
+	case *pingClient:
+		if !s.closed && s.socket.Ping() != nil {
+			s.end(CloseTooSlow, "The client does not read.")
+		}
+	case *closeSession:
+		s.end(m.code, m.reason)
+		ctx.Stop(ctx.Self())
+	case *actor.Stopped:
+		s.end(CloseGoingAway, "The session has ended.")
+		close(s.handle.done)
+	}
+}
+
+// write ends the session where the client does not take the frame.
+func (s *session) write(frame []byte) {
+	if s.closed {
+		return
+	}
+	if err := s.socket.Write(frame); err != nil {
+		s.end(CloseTooSlow, "The client reads too slowly.")
+	}
+}
+
+func (s *session) end(code int, reason string) {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for id := range s.subscriptions {
+		s.drop(id)
+	}
+	s.socket.Close(code, reason)
+}
+
+func (s *session) drop(id string) {
+	if sub := s.subscriptions[id]; sub != nil {
+		s.Feeds.Leave(sub.feed, s.handle)
+		delete(s.subscriptions, id)
+	}
+}
+
+// subscribe joins the feed first, so that nothing can fall between the
+// snapshot and the events that follow it.
+func (s *session) subscribe(wish Subscription) {
+	if s.closed {
+		return
+	}
+	s.drop(wish.Queue)
+	if len(s.subscriptions) >= maxSubscriptions {
+		s.write(s.Renderer.Refused(wish.ID, problem(&queue.Error{Code: queue.Invalid, Detail: "The session has too many subscriptions."})))
+		return
+	}
+	sub := &subscription{Subscription: wish}
+	sub.feed = s.Feeds.Join(wish.Queue, s.handle)
+	if s.subscriptions == nil {
+		s.subscriptions = make(map[string]*subscription)
+	}
+	s.subscriptions[wish.Queue] = sub
+	if !s.resume(sub) && !s.snapshot(sub) {
+		s.drop(wish.Queue)
+		return
+	}
+	s.catchUp(sub)
+}
+
+// resume goes on where the client was, if that is still possible.
+func (s *session) resume(sub *subscription) bool {
+	if !sub.Resume {
+		return false
+	}
+	v := s.read(&messages.Read{Queue: sub.Queue, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
+	if v.Problem != nil || v.Epoch != sub.Epoch || sub.Since > v.Version {
+		return false
+	}
+	if sub.Since < v.Version {
+		if _, known := sub.feed.After(sub.Since); !known {
+			ctx, cancel := context.WithTimeout(context.Background(), sessionReadWithin)
+			_, err := s.Journal.Read(ctx, sub.Queue, sub.Since, 1)
+			cancel()
+			if err != nil {
+				return false
+			}
+		}
+	}
+	sub.version, sub.epoch = sub.Since, v.Epoch
+	s.write(s.Renderer.Resumed(sub.ID, sub.Queue, sub.version, sub.epoch))
+	return true
+}
+
+// snapshot sends the queue as it is at one version. It is false where it was refused.
+func (s *session) snapshot(sub *subscription) bool {
+	for range snapshotTries {
+		v := s.read(snapshotQuestion(sub.Queue, 0, 0))
+		if v.Problem != nil {
+			s.write(s.Renderer.Refused(sub.ID, v.Problem))
+			return false
+		}
+		parts, whole := s.parts(sub.Queue, v)
+		if !whole {
+			continue
+		}
+		sub.version, sub.epoch = v.Version, v.Epoch
+		s.write(s.Renderer.Snapshot(sub.ID, sub.Queue, v, sub.Full))
+		for _, part := range parts {
+			s.write(s.Renderer.SnapshotPart(sub.Queue, part, sub.Full))
+		}
+		return true
+	}
+	s.write(s.Renderer.Refused(sub.ID, problem(queue.ErrUnavailableNow)))
+	return false
+}
+
+// parts fetches what did not fit into the first frame, all of the same version.
+func (s *session) parts(id string, first *messages.View) (parts []*messages.View, whole bool) {
+	from := len(first.Tickets)
+	for capture := first.Capture; capture != 0; {
+		part := s.read(snapshotQuestion(id, capture, uint64(from)))
+		if part.Problem != nil || part.Version != first.Version {
+			return nil, false
+		}
+		from += len(part.Tickets)
+		capture = part.Capture
+		parts = append(parts, part)
+	}
+	return parts, true
+}
+
+func snapshotQuestion(id string, capture, from uint64) *messages.Read {
+	return &messages.Read{Queue: id, Question: &messages.Read_Snapshot{Snapshot: &messages.ReadSnapshot{
+		WaitingLimit: snapshotWaiting, Capture: capture, From: from,
+	}}}
+}
+
+func (s *session) read(q *messages.Read) *messages.View {
+	ctx, cancel := context.WithTimeout(context.Background(), sessionReadWithin)
+	defer cancel()
+	return s.Queues.Read(ctx, q)
+}
+
+// catchUp sends every event that the client has not had.
+func (s *session) catchUp(sub *subscription) {
+	for !s.closed {
+		items, known := sub.feed.After(sub.version)
+		if !known {
+			var err error
+			if items, err = readItems(context.Background(), s.Journal, sub.Queue, sub.version); err != nil {
+				s.readFailed(sub, err)
+				return
+			}
+		}
+		if len(items) == 0 {
+			return
+		}
+		for _, item := range items {
+			if !s.event(sub, item) {
+				return
+			}
+		}
+	}
+}
+
+// event sends one event. It is false where the stream does not go on behind it.
+func (s *session) event(sub *subscription, item *FeedItem) bool {
+	e := item.Event
+	switch {
+	case e.Version <= sub.version:
+		return true
+	case e.Kind == messages.EventKind_EVENT_KIND_QUEUE_DELETED:
+		s.write(s.Renderer.Gone(sub.Queue))
+		s.drop(sub.Queue)
+		return false
+	case e.Epoch != sub.epoch || e.Version != sub.version+1:
+		return s.startOver(sub)
+	}
+	s.write(item.Frame(sub.Full, func(e *messages.Event, full bool) []byte {
+		return s.Renderer.Event(sub.Queue, e, full)
+	}))
+	sub.version = e.Version
+	return !s.closed
+}
+
+// startOver sends a fresh snapshot: the history that the client followed has ended.
+func (s *session) startOver(sub *subscription) bool {
+	if s.snapshot(sub) {
+		return true
+	}
+	s.drop(sub.Queue)
+	return false
+}
+
+func (s *session) readFailed(sub *subscription, err error) {
+	if errors.Is(err, queue.ErrTrimmed) {
+		if s.startOver(sub) {
+			s.handle.Wake(sub.feed)
+		}
+		return
+	}
+	// The feed looks at the journal every second and wakes the session when
+	// it has news; until then the client is behind, but misses nothing.
+	s.Log.Warn("a session cannot read the journal", "queue", sub.Queue, "error", err)
+	time.AfterFunc(feedReadsEvery, func() { s.handle.Wake(sub.feed) })
+}

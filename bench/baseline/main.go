@@ -1,0 +1,143 @@
+// Command baseline measures what a user would write instead of nowserving, on the same machine and servers: a Redis
+// sorted set per queue with one Lua script per operation, and a bare Fiber v2 JSON echo.
+//
+//	baseline line     --callers 64 --queues 1 --depth 10000
+//	baseline position --callers 64
+//	baseline echo     --connections 256
+//	baseline all      every row of the bench table
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"nowserving/bench/load"
+)
+
+type config struct {
+	callers, queues, depth, pool, runs int
+	connections                        int
+	rate                               float64
+	duration, warmup                   time.Duration
+	mix, redisAddr, dir, fsync         string
+	tickets, json                      bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "baseline:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("want line, position, echo or all")
+	}
+	if args[0] == "echo-server" { // the child of echo
+		return serveEcho()
+	}
+	c, err := parse(args[0], args[1:])
+	if err != nil {
+		return err
+	}
+	all, err := measure(ctx, args[0], c)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return load.WriteJSON(os.Stdout, all)
+	}
+	return nil
+}
+
+func parse(name string, args []string) (config, error) {
+	var c config
+	f := flag.NewFlagSet("baseline "+name, flag.ContinueOnError)
+	f.IntVar(&c.callers, "callers", 64, "goroutines that call at once")
+	f.IntVar(&c.queues, "queues", 1, "sorted sets")
+	f.IntVar(&c.depth, "depth", 10_000, "tickets in each, kept to within a tenth")
+	f.IntVar(&c.pool, "pool", 0, "connections of go-redis's pool; 0: its default, 10 per CPU")
+	f.IntVar(&c.connections, "connections", 256, "HTTP connections to the echo")
+	f.Float64Var(&c.rate, "rate", 0, "operations a second (open loop); 0: as fast as answers come")
+	f.IntVar(&c.runs, "runs", 5, "times to run each; the median and the range are reported")
+	f.DurationVar(&c.duration, "duration", 5*time.Second, "counted time of a run")
+	f.DurationVar(&c.warmup, "warmup", time.Second, "time before it")
+	f.StringVar(&c.mix, "mix", "enqueue=40,move=20,remove=20,call-next=20", "operations by weight")
+	f.BoolVar(&c.tickets, "tickets", true, "keep each ticket's JSON in a hash beside the sorted set, as any real use must")
+	f.StringVar(&c.redisAddr, "redis", "", "host:port of a Redis to use (its keys bench:* are deleted); empty: start a private one")
+	f.StringVar(&c.dir, "dir", "", "where the private Redis keeps its data; empty: the temporary folder")
+	f.StringVar(&c.fsync, "appendfsync", "always", "of the private Redis")
+	f.BoolVar(&c.json, "json", false, "print JSON with every run")
+	if err := f.Parse(args); err != nil {
+		return c, err
+	}
+	if c.callers < 1 || c.queues < 1 || c.depth < 1 || c.runs < 1 || c.connections < 1 || c.duration <= 0 {
+		return c, fmt.Errorf("callers, queues, depth, runs, connections and duration are at least 1")
+	}
+	return c, nil
+}
+
+func measure(ctx context.Context, name string, c config) ([]load.Series, error) {
+	switch name {
+	case "line":
+		return one(lineSeries(ctx, c))
+	case "position":
+		return one(positionSeries(ctx, c))
+	case "echo":
+		return one(echoSeries(ctx, c))
+	case "all":
+		return everything(ctx, c)
+	}
+	return nil, fmt.Errorf("%q is none of line, position, echo, all", name)
+}
+
+func one(s load.Series, err error) ([]load.Series, error) { return []load.Series{s}, err }
+
+func everything(ctx context.Context, c config) ([]load.Series, error) {
+	var all []load.Series
+	for _, queues := range []int{1, 64} {
+		// With 512 callers the default pool is the bottleneck; who tunes it gets the better figure, so both are shown.
+		for _, row := range []struct{ callers, pool int }{{64, c.pool}, {512, c.pool}, {512, 512}} {
+			c := c
+			c.queues, c.callers, c.pool = queues, row.callers, row.pool
+			s, err := lineSeries(ctx, c)
+			if err != nil {
+				return all, err
+			}
+			all = append(all, s)
+		}
+	}
+	c.queues, c.callers = 1, 64
+	s, err := positionSeries(ctx, c)
+	if err != nil {
+		return all, err
+	}
+	all = append(all, s)
+	s, err = echoSeries(ctx, c)
+	return append(all, s), err
+}
+
+// series runs once after the other and, unless JSON was asked for, prints each result's line when its last run is in.
+func series(ctx context.Context, name string, c config, once func() *load.Result) (load.Series, error) {
+	var runs []*load.Result
+	for range c.runs {
+		r := once()
+		if ctx.Err() != nil {
+			return load.Series{}, ctx.Err()
+		}
+		r.Name = name
+		runs = append(runs, r)
+	}
+	s := load.NewSeries(name, runs)
+	if !c.json {
+		s.Print(os.Stdout)
+	}
+	return s, nil
+}

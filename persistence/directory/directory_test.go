@@ -1,0 +1,272 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+// opener opens a directory of the same database each time it is called.
+type opener func(t *testing.T, now func() time.Time) *Directory
+
+// Every database must pass the same suite; newDatabase gives a fresh, empty
+// one and a way to open it.
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	conformance(t, func(t *testing.T) opener {
+		dir := t.TempDir()
+		return func(t *testing.T, now func() time.Time) *Directory {
+			return mustOpen(t, Options{Dir: dir, Now: now})
+		}
+	})
+}
+
+func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
+	for name, test := range map[string]func(*testing.T, opener){
+		"users": testUsers, "user pages": testUserPages, "sessions end": testSessionsEnd,
+		"errors hold no address": testErrorsHoldNoAddress,
+		"refresh once":           testRefreshOnce, "refresh void": testRefreshVoid, "refresh race": testRefreshRace,
+		"sweep":         testSweep,
+		"queue version": testQueueVersion, "queue race": testQueueRace, "queue pages": testQueuePages,
+		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
+		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
+		"two handles":                 testTwoHandles, "context": testContext,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newDatabase(t))
+		})
+	}
+}
+
+func mustOpen(t *testing.T, o Options) *Directory {
+	t.Helper()
+	d, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("got error %v, want %v", err, target)
+	}
+}
+
+// testTwoHandles: several openings at once migrate once, and see each other.
+func testTwoHandles(t *testing.T, open opener) {
+	handles := make([]*Directory, 4)
+	var wg sync.WaitGroup
+	for i := range handles {
+		wg.Go(func() { handles[i] = open(t, nil) })
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, d := range handles {
+		wg.Go(func() {
+			for n := range 10 {
+				if _, err := d.CreateUser(t.Context(), someone(fmt.Sprintf("u%d-%d@x", i, n))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n, err := handles[0].CountUsers(t.Context())
+	if err != nil || n != 40 {
+		t.Fatalf("%d users, %v", n, err)
+	}
+}
+
+func testContext(t *testing.T, open opener) {
+	d := open(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := d.CountUsers(ctx)
+	want(t, err, ErrUnavailable)
+	want(t, err, context.Canceled)
+	want(t, d.PutQueue(ctx, QueueRow{ID: "q"}), context.Canceled)
+	check(t, d.Ping(t.Context()))
+}
+
+// Beyond what is common to all databases: what is SQLite's own.
+
+func TestMain(m *testing.M) {
+	// The child of TestProcessesOpenAtOnce.
+	if dir := os.Getenv("DIRECTORY_TEST_CHILD"); dir != "" {
+		os.Exit(child(dir))
+	}
+	os.Exit(m.Run())
+}
+
+func child(dir string) int {
+	d, err := Open(context.Background(), Options{Dir: dir})
+	if err == nil {
+		for i := 0; i < 20 && err == nil; i++ {
+			_, err = d.CreateUser(context.Background(), someone(fmt.Sprintf("%d-%d@x", os.Getpid(), i)))
+		}
+		err = errors.Join(err, d.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func TestProcessesOpenAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "new")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			cmd := exec.CommandContext(t.Context(), os.Args[0])
+			cmd.Env = append(os.Environ(), "DIRECTORY_TEST_CHILD="+dir)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	wg.Wait()
+	n, err := mustOpen(t, Options{Dir: dir}).CountUsers(t.Context())
+	if err != nil || n != 80 {
+		t.Fatalf("%d users, %v", n, err)
+	}
+}
+
+func TestSQLiteFileIsPrivateAndKept(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "odd %41? name#")
+	d := mustOpen(t, Options{Dir: dir})
+	_, err := d.CreateUser(t.Context(), someone("a@x"))
+	check(t, err)
+	files, err := filepath.Glob(filepath.Join(dir, sqliteFile+"*"))
+	if err != nil || len(files) != 3 { // the file, -wal and -shm
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatal(name, info.Mode(), err)
+		}
+	}
+	if n, err := mustOpen(t, Options{Dir: dir}).CountUsers(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d users, %v", n, err)
+	}
+}
+
+func TestNewerTablesAreRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := mustOpen(t, Options{Dir: dir})
+	_, err := d.dialect.db.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
+	check(t, err)
+	if _, err := Open(t.Context(), Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "version 99") {
+		t.Fatal(err)
+	}
+}
+
+func TestMigrationGoesBackAndForth(t *testing.T) {
+	t.Parallel()
+	d := mustOpen(t, Options{Dir: t.TempDir()})
+	p, err := newProvider(d.dialect.db, goose.DialectSQLite3, "sqlite")
+	check(t, err)
+	_, err = p.DownTo(t.Context(), 0)
+	check(t, err)
+	_, err = p.Up(t.Context())
+	check(t, err)
+}
+
+func TestDatabaseURLsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"mysql://u:hunter2@h/db", "postgres://u:hunter2@h/db", "hunter2"} {
+		_, err := Open(t.Context(), Options{Dir: t.TempDir(), DatabaseURL: url})
+		want(t, err, ErrInvalid)
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Fatal("the error tells the password")
+		}
+	}
+	_, err := Open(t.Context(), Options{})
+	want(t, err, ErrInvalid)
+}
+
+func TestWriteBesideAHeldLockWaits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a, b := mustOpen(t, Options{Dir: dir}), mustOpen(t, Options{Dir: dir})
+	tx := a.db.Begin()
+	check(t, tx.Error)
+	done := make(chan error)
+	go func() { done <- b.PutQueue(context.Background(), QueueRow{ID: "q", Version: 1}) }()
+	if _, err := b.GetQueue(t.Context(), "q"); !errors.Is(err, ErrNotFound) { // readers do not wait
+		t.Fatal(err)
+	}
+	check(t, tx.Commit().Error)
+	check(t, <-done)
+}
+
+func BenchmarkPutQueue(b *testing.B) {
+	d, err := Open(b.Context(), Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	for _, batch := range []int{1, 64} {
+		b.Run(fmt.Sprint(batch), func(b *testing.B) {
+			rows := make([]QueueRow, batch)
+			for v := uint64(1); b.Loop(); v++ {
+				for i := range rows {
+					rows[i] = QueueRow{ID: fmt.Sprintf("q%d", i), Version: v, UpdatedAt: time.Now()}
+				}
+				if err := d.PutQueues(b.Context(), rows...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkUserByID(b *testing.B) {
+	d, err := Open(b.Context(), Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	u, err := d.CreateUser(b.Context(), someone("a@x"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := d.UserByID(b.Context(), u.ID); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,166 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// QueueRow is what the directory knows of one queue at one version.
+type QueueRow struct {
+	ID      string
+	Name    string
+	Prefix  string
+	Status  string
+	Version uint64
+	Epoch   string
+	Config  json.RawMessage // nil is kept as null
+	Waiting int64           // tickets in line
+	Active  int64           // called or serving
+	// UpdatedAt is the time of the event that made this version. It ends the
+	// reservation of a prefix that was made before it.
+	UpdatedAt time.Time
+	Deleted   bool
+}
+
+type queueRow struct {
+	ID        string `gorm:"primaryKey"`
+	Name      string
+	Prefix    string
+	Status    string
+	Version   uint64
+	Epoch     string
+	Config    string
+	Waiting   int64
+	Active    int64
+	UpdatedMs int64
+	Deleted   bool
+}
+
+func (queueRow) TableName() string { return "queues" }
+
+func newQueueRow(q QueueRow) queueRow {
+	config := string(q.Config)
+	if config == "" {
+		config = "null"
+	}
+	return queueRow{
+		ID: q.ID, Name: q.Name, Prefix: q.Prefix, Status: q.Status, Version: q.Version, Epoch: q.Epoch, Config: config,
+		Waiting: q.Waiting, Active: q.Active, UpdatedMs: millis(q.UpdatedAt), Deleted: q.Deleted,
+	}
+}
+
+func (r queueRow) queue() QueueRow {
+	return QueueRow{
+		ID: r.ID, Name: r.Name, Prefix: r.Prefix, Status: r.Status, Version: r.Version, Epoch: r.Epoch,
+		Config: json.RawMessage(r.Config), Waiting: r.Waiting, Active: r.Active,
+		UpdatedAt: fromMillis(r.UpdatedMs), Deleted: r.Deleted,
+	}
+}
+
+// PutQueue keeps a queue's row, or the news of its deletion, unless a higher
+// version is known already; the same version again overwrites.
+func (d *Directory) PutQueue(ctx context.Context, q QueueRow) error { return d.PutQueues(ctx, q) }
+
+// PutQueues is PutQueue for several queues in one transaction, all or none:
+// one sync to disk instead of one for each.
+func (d *Directory) PutQueues(ctx context.Context, queues ...QueueRow) error {
+	return d.write(ctx, func(tx *gorm.DB) error {
+		for _, q := range queues {
+			if err := putQueue(tx, newQueueRow(q)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// putQueue updates, then inserts, and if another was quicker updates once
+// more; each statement holds its own condition, so none needs a lock. (One
+// statement for all of it, ON CONFLICT … WHERE, is not known to MySQL.)
+func putQueue(tx *gorm.DB, row queueRow) error {
+	update := func() (bool, error) {
+		result := tx.Model(&queueRow{}).Where("id = ? AND version <= ?", row.ID, row.Version).
+			Select("*").Omit("id").Updates(&row)
+		return result.RowsAffected > 0, result.Error
+	}
+	kept, err := update()
+	if err == nil && !kept {
+		result := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
+		kept, err = result.RowsAffected > 0, result.Error
+	}
+	if err == nil && !kept {
+		kept, err = update()
+	}
+	if err != nil || !kept {
+		return err
+	}
+	// From here on the row itself holds the prefix, or nobody does. A
+	// reservation made after this event belongs to a queue made anew.
+	return tx.Where("queue_id = ? AND made_ms <= ?", row.ID, row.UpdatedMs).Delete(&reservationRow{}).Error
+}
+
+// GetQueue gives a queue that is not deleted, or ErrNotFound.
+func (d *Directory) GetQueue(ctx context.Context, id string) (QueueRow, error) {
+	q, err := d.LastKnown(ctx, id)
+	if err == nil && q.Deleted {
+		return QueueRow{}, ErrNotFound
+	}
+	return q, err
+}
+
+// LastKnown gives a queue's row even where it says that the queue is deleted:
+// a queue that is made anew starts above the version in it.
+func (d *Directory) LastKnown(ctx context.Context, id string) (QueueRow, error) {
+	var row queueRow
+	if err := d.read(ctx).Where("id = ?", id).Take(&row).Error; err != nil {
+		return QueueRow{}, d.fail(err)
+	}
+	return row.queue(), nil
+}
+
+// idsPerQuery stays far below the number of variables that databases take in
+// one statement.
+const idsPerQuery = 500
+
+// ListQueues lists queues that are not deleted by id, those after the given
+// one: all if ids is nil, else only those named.
+func (d *Directory) ListQueues(ctx context.Context, ids []string, after string, limit int) ([]QueueRow, error) {
+	limit = clampLimit(limit)
+	if ids == nil {
+		return d.listQueues(d.read(ctx).Where("id > ?", after), limit)
+	}
+	wanted := slices.Clone(ids)
+	slices.Sort(wanted)
+	first, found := slices.BinarySearch(wanted, after)
+	if found {
+		first++
+	}
+	queues := []QueueRow{}
+	for part := range slices.Chunk(slices.Compact(wanted[first:]), idsPerQuery) {
+		page, err := d.listQueues(d.read(ctx).Where("id IN ? AND id > ?", part, after), limit-len(queues))
+		if err != nil {
+			return nil, err
+		}
+		if queues = append(queues, page...); len(queues) == limit {
+			break
+		}
+	}
+	return queues, nil
+}
+
+func (d *Directory) listQueues(query *gorm.DB, limit int) ([]QueueRow, error) {
+	var rows []queueRow
+	if err := query.Where("deleted = ?", false).Order("id").Limit(limit).Find(&rows).Error; err != nil {
+		return nil, d.fail(err)
+	}
+	queues := make([]QueueRow, len(rows))
+	for i, row := range rows {
+		queues[i] = row.queue()
+	}
+	return queues, nil
+}

@@ -1,0 +1,235 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+)
+
+// Level is what a user may do; see the contract's access levels.
+type Level string
+
+// The levels.
+const (
+	Admin       Level = "admin"
+	Supervisor  Level = "supervisor"
+	Attendant   Level = "attendant"
+	Integration Level = "integration"
+	Viewer      Level = "viewer"
+)
+
+// Valid reports whether l is one of the five levels.
+func (l Level) Valid() bool {
+	switch l {
+	case Admin, Supervisor, Attendant, Integration, Viewer:
+		return true
+	}
+	return false
+}
+
+// User is one row of users.
+type User struct {
+	ID           string // UUIDv7
+	Email        string // as kept: trimmed, lower case
+	Name         string
+	Level        Level
+	Queues       []string // queue ids, or one "*" for all
+	PasswordHash string   // of Hasher.Hash
+	Disabled     bool
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	// TokenEpoch counts how often all the user's sessions were ended: a token
+	// that bears a lower one is void.
+	TokenEpoch int64
+}
+
+// LogValue logs the id only.
+func (u User) LogValue() slog.Value { return slog.StringValue(u.ID) }
+
+// UserPatch changes the fields that are not nil.
+type UserPatch struct {
+	Email    *string
+	Name     *string
+	Level    *Level
+	Queues   *[]string
+	Disabled *bool // true ends all sessions too
+}
+
+type userRow struct {
+	ID           string `gorm:"primaryKey"`
+	Email        string
+	Name         string
+	Level        string
+	Queues       string
+	PasswordHash string
+	Disabled     bool
+	CreatedMs    int64
+	UpdatedMs    int64
+	TokenEpoch   int64
+}
+
+func (userRow) TableName() string { return "users" }
+
+func (r userRow) user() (User, error) {
+	u := User{
+		ID: r.ID, Email: r.Email, Name: r.Name, Level: Level(r.Level), PasswordHash: r.PasswordHash,
+		Disabled: r.Disabled, CreatedAt: fromMillis(r.CreatedMs), UpdatedAt: fromMillis(r.UpdatedMs),
+		TokenEpoch: r.TokenEpoch,
+	}
+	if err := json.Unmarshal([]byte(r.Queues), &u.Queues); err != nil {
+		return User{}, fmt.Errorf("%w: user %s: its list of queues is damaged", ErrUnavailable, r.ID)
+	}
+	return u, nil
+}
+
+// emailColumn is what stands in the e-mail column for an address, and so what
+// it is found by. Every access by e-mail goes through here.
+func emailColumn(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
+
+func queuesColumn(queues []string) string {
+	if queues == nil {
+		queues = []string{}
+	}
+	text, _ := json.Marshal(queues) // a list of strings always encodes
+	return string(text)
+}
+
+// CountUsers counts all users, disabled ones too.
+func (d *Directory) CountUsers(ctx context.Context) (int64, error) {
+	var n int64
+	return n, d.fail(d.read(ctx).Model(&userRow{}).Count(&n).Error)
+}
+
+// CreateUser adds u and returns it as kept: with an id, if it had none, the
+// times and the normalised e-mail. It fails with ErrExists where the id or
+// e-mail is taken, ErrInvalid for an unknown level or an empty e-mail.
+func (d *Directory) CreateUser(ctx context.Context, u User) (User, error) {
+	if !u.Level.Valid() || emailColumn(u.Email) == "" {
+		return User{}, ErrInvalid
+	}
+	if u.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return User{}, fmt.Errorf("directory: user id: %w", err)
+		}
+		u.ID = id.String()
+	}
+	now := millis(d.now())
+	row := userRow{
+		ID: u.ID, Email: emailColumn(u.Email), Name: u.Name, Level: string(u.Level), Queues: queuesColumn(u.Queues),
+		PasswordHash: u.PasswordHash, Disabled: u.Disabled, CreatedMs: now, UpdatedMs: now, TokenEpoch: u.TokenEpoch,
+	}
+	if err := d.write(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error }); err != nil {
+		return User{}, err
+	}
+	return row.user()
+}
+
+// UserByEmail finds a user by address, in any case of letters.
+func (d *Directory) UserByEmail(ctx context.Context, email string) (User, error) {
+	return d.findUser(d.read(ctx).Where("email = ?", emailColumn(email)))
+}
+
+// UserByID finds a user.
+func (d *Directory) UserByID(ctx context.Context, id string) (User, error) {
+	return d.findUser(d.read(ctx).Where("id = ?", id))
+}
+
+func (d *Directory) findUser(query *gorm.DB) (User, error) {
+	var row userRow
+	if err := query.Take(&row).Error; err != nil {
+		return User{}, d.fail(err)
+	}
+	return row.user()
+}
+
+// ListUsers lists users by id, which is by creation, those after the given id.
+func (d *Directory) ListUsers(ctx context.Context, after string, limit int) ([]User, error) {
+	var rows []userRow
+	err := d.read(ctx).Where("id > ?", after).Order("id").Limit(clampLimit(limit)).Find(&rows).Error
+	if err != nil {
+		return nil, d.fail(err)
+	}
+	users := make([]User, len(rows))
+	for i, row := range rows {
+		if users[i], err = row.user(); err != nil {
+			return nil, err
+		}
+	}
+	return users, nil
+}
+
+// UpdateUser applies p and returns the user as it is then. It fails with
+// ErrNotFound, ErrExists (e-mail) or ErrInvalid.
+func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch) (User, error) {
+	if p.Level != nil && !p.Level.Valid() || p.Email != nil && emailColumn(*p.Email) == "" {
+		return User{}, ErrInvalid
+	}
+	var row userRow
+	err := d.write(ctx, func(tx *gorm.DB) error {
+		if err := locked(tx).Where("id = ?", id).Take(&row).Error; err != nil {
+			return err
+		}
+		disables := p.Disabled != nil && *p.Disabled && !row.Disabled
+		p.apply(&row)
+		row.UpdatedMs = millis(d.now())
+		if err := tx.Model(&row).Select("*").Omit("token_epoch").Updates(&row).Error; err != nil {
+			return err
+		}
+		if !disables {
+			return nil
+		}
+		row.TokenEpoch++
+		return dropSessions(tx, id)
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return row.user()
+}
+
+func (p UserPatch) apply(row *userRow) {
+	if p.Email != nil {
+		row.Email = emailColumn(*p.Email)
+	}
+	if p.Name != nil {
+		row.Name = *p.Name
+	}
+	if p.Level != nil {
+		row.Level = string(*p.Level)
+	}
+	if p.Queues != nil {
+		row.Queues = queuesColumn(*p.Queues)
+	}
+	if p.Disabled != nil {
+		row.Disabled = *p.Disabled
+	}
+}
+
+// SetPassword replaces the password's hash and ends all the user's sessions:
+// whoever knew the old password is out.
+func (d *Directory) SetPassword(ctx context.Context, id, hash string) error {
+	return d.write(ctx, func(tx *gorm.DB) error {
+		change := map[string]any{"password_hash": hash, "updated_ms": millis(d.now())}
+		if err := missing(tx.Model(&userRow{}).Where("id = ?", id).Updates(change)); err != nil {
+			return err
+		}
+		return dropSessions(tx, id)
+	})
+}
+
+// DeleteUser removes a user and all its sessions.
+func (d *Directory) DeleteUser(ctx context.Context, id string) error {
+	return d.write(ctx, func(tx *gorm.DB) error {
+		if err := missing(tx.Where("id = ?", id).Delete(&userRow{})); err != nil {
+			return err
+		}
+		return tx.Where("user_id = ?", id).Delete(&refreshRow{}).Error
+	})
+}

@@ -1,0 +1,274 @@
+package persistence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"nowserving/actors/queue"
+)
+
+// RedisOptions are the Redis journal's options; zero values mean the defaults.
+type RedisOptions struct {
+	// Prefix of all keys, "nowserving" by default. Clusters that share a Redis
+	// must differ in it.
+	Prefix string
+	// Writers is how many pipelines are under way at once, 4 by default: Redis takes in
+	// 16 KiB of a connection between two syncs, so more connections make larger
+	// group commits.
+	Writers int
+	// Timeout bounds one exchange with Redis, 3 s by default.
+	Timeout time.Duration
+}
+
+func (o RedisOptions) withDefaults() RedisOptions {
+	if o.Prefix == "" {
+		o.Prefix = "nowserving"
+	}
+	if o.Writers <= 0 {
+		o.Writers = 4
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 3 * time.Second
+	}
+	return o
+}
+
+// RedisJournal keeps the journals of all queues in one Redis, which all nodes
+// of a cluster share. The fence is a script there; this side only batches.
+//
+// It keeps no memory of heads or owners: another node may change them at any
+// time, so each answer comes from Redis.
+//
+// A context's end is seen at once by Claim, Append and Owns. The other methods
+// see its deadline at once, but a cancellation only when the exchange that is
+// under way ends, which RedisOptions.Timeout bounds.
+type RedisJournal struct {
+	keys   redisKeys
+	writer *redis.Client // never repeats a command by itself
+	reader *redis.Client // reads may be repeated
+	calls  *callLine
+}
+
+// OpenRedisJournal connects to the Redis at rawURL (redis://, rediss:// or
+// unix://), checks that its settings keep what it is given, and starts the
+// writers. Close ends them. It fails where Redis cannot be reached, or would
+// evict keys, or does not write to its disk.
+func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts RedisOptions) (*RedisJournal, error) {
+	opts = opts.withDefaults()
+	base, err := redis.ParseURL(rawURL)
+	if err != nil {
+		var inURL *url.Error
+		if errors.As(err, &inURL) {
+			err = inURL.Err // the whole of it would show the password
+		}
+		return nil, fmt.Errorf("redis journal: url: %w", err)
+	}
+	base.ReadTimeout, base.WriteTimeout = opts.Timeout, opts.Timeout
+	base.DialTimeout = min(opts.Timeout, time.Second)
+	base.DialerRetries = 1 // callers are waiting, and have retries of their own
+	base.ContextTimeoutEnabled = true
+	base.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
+	writing, reading := *base, *base
+	// A repeated append would be recognised (DUP), but a repeated claim or
+	// check would be another one at another time.
+	writing.MaxRetries = -1
+	writing.PoolSize = opts.Writers + 2 // and for snapshots, which go beside the pipelines
+	reading.MaxRetries = 1
+	reading.PoolSize = 16
+	j := &RedisJournal{
+		keys:   redisKeys{prefix: opts.Prefix},
+		writer: redis.NewClient(&writing),
+		reader: redis.NewClient(&reading),
+		calls:  newCallLine(),
+	}
+	if err := j.prepare(ctx, log); err != nil {
+		_ = j.Close()
+		return nil, fmt.Errorf("redis journal at %s: %w", base.Addr, err)
+	}
+	j.calls.start(opts.Writers, j.write)
+	return j, nil
+}
+
+func (j *RedisJournal) prepare(ctx context.Context, log *slog.Logger) error {
+	if err := j.reader.Ping(ctx).Err(); err != nil {
+		return err
+	}
+	if err := checkRedisConfig(ctx, j.reader, log); err != nil {
+		return err
+	}
+	return loadScripts(ctx, j.writer)
+}
+
+// Close ends the writers after the pipelines that are under way, and then the
+// connections. Calls that still wait are answered ErrUnavailable.
+func (j *RedisJournal) Close() error {
+	j.calls.stop()
+	return errors.Join(j.writer.Close(), j.reader.Close())
+}
+
+// Claim makes owner the queue's only writer and answers where its journal
+// stands; a queue that was never seen has Head{}. Where keys were lost, the
+// highest version that is still known counts. Errors: ErrUnavailable,
+// ErrUnknown (owner may be the owner; claim again, with a new one), ErrMalformed.
+func (j *RedisJournal) Claim(ctx context.Context, queueID string, owner queue.OwnerID) (queue.Head, error) {
+	if err := checkOwner(queueID, owner); err != nil {
+		return queue.Head{}, err
+	}
+	return j.calls.do(ctx, newCall(callClaim, queueID, owner))
+}
+
+// Append adds entry e if owner is still the owner, the journal stands at
+// e.First-1 and prev is the operation of its last entry. The same entry again
+// is success. It keeps e.Data until Redis has answered, even when the caller has
+// given up before: the caller must not change it. Errors: ErrFenced, ErrGap,
+// ErrUnknown (it may have happened), ErrUnavailable (certainly not), ErrMalformed.
+func (j *RedisJournal) Append(ctx context.Context, queueID string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+	if err := checkEntry(queueID, owner, e); err != nil {
+		return err
+	}
+	c := newCall(callAppend, queueID, owner)
+	c.prev, c.entry = prev, e
+	_, err := j.calls.do(ctx, c)
+	return err
+}
+
+// Owns checks in Redis, after the call began, that owner is still the owner.
+// Errors: ErrFenced, ErrUnavailable, ErrMalformed.
+func (j *RedisJournal) Owns(ctx context.Context, queueID string, owner queue.OwnerID) error {
+	if err := checkOwner(queueID, owner); err != nil {
+		return err
+	}
+	_, err := j.calls.do(ctx, newCall(callOwns, queueID, owner))
+	return err
+}
+
+// SaveSnapshot stores s in place of the older snapshot and, in the same atomic
+// step, drops the entries whose Last <= trimTo, but never the last one. A
+// snapshot older than the one stored is ignored as a whole. Errors: ErrFenced,
+// ErrGap (the journal does not reach s.Version), ErrUnknown, ErrUnavailable,
+// ErrMalformed.
+func (j *RedisJournal) SaveSnapshot(ctx context.Context, queueID string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64) error {
+	if err := checkSnapshot(queueID, owner, s, trimTo); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return unavailable(context.Cause(ctx))
+	}
+	// Beside the pipelines, for it is large and nobody's answer waits for it.
+	cmd := newScriptCmd(ctx, snapshotScript, []string{j.keys.head(queueID), j.keys.log(queueID), j.keys.snapshot(queueID)},
+		owner[:], strconv.FormatUint(s.Version, 10), s.Data, strconv.FormatUint(trimTo+1, 10))
+	err := j.writer.Process(ctx, cmd)
+	if isNoScript(err) {
+		if err := loadScripts(ctx, j.writer); err != nil {
+			return unavailable(err)
+		}
+		cmd = redis.NewCmd(ctx, cmd.Args()...)
+		err = j.writer.Process(ctx, cmd)
+	}
+	if err != nil {
+		return writeError(err)
+	}
+	return verdict(queueID, cmd.Val())
+}
+
+// LoadSnapshot answers the newest snapshot. Errors: ErrNoSnapshot, ErrDamaged,
+// ErrUnavailable.
+func (j *RedisJournal) LoadSnapshot(ctx context.Context, queueID string) (queue.Snapshot, error) {
+	fields, err := j.reader.HMGet(ctx, j.keys.snapshot(queueID), "v", "d").Result()
+	if err != nil {
+		return queue.Snapshot{}, readError(ctx, err)
+	}
+	if fields[0] == nil {
+		return queue.Snapshot{}, fmt.Errorf("%w: queue %s", queue.ErrNoSnapshot, queueID)
+	}
+	text, _ := fields[0].(string)
+	data, ok := fields[1].(string)
+	version, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || !ok {
+		return queue.Snapshot{}, fmt.Errorf("%w: snapshot of queue %s", queue.ErrDamaged, queueID)
+	}
+	return queue.Snapshot{Version: version, Data: []byte(data)}, nil
+}
+
+// Versions answers the version of each queue's journal, 0 for unknown ones, in
+// one round trip. Errors: ErrUnavailable, ErrDamaged.
+func (j *RedisJournal) Versions(ctx context.Context, queues []string) ([]uint64, error) {
+	versions := make([]uint64, len(queues))
+	if len(queues) == 0 {
+		return versions, nil
+	}
+	pipe := j.reader.Pipeline() // not MGET, whose keys would have to be in one slot
+	cmds := make([]*redis.StringCmd, len(queues))
+	for i, id := range queues {
+		cmds[i] = pipe.Get(ctx, j.keys.head(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, readError(ctx, err)
+	}
+	for i, cmd := range cmds {
+		v, err := headVersion(queues[i], cmd)
+		if err != nil {
+			return nil, err
+		}
+		versions[i] = v
+	}
+	return versions, nil
+}
+
+// Queues lists the ids of all queues that were ever claimed, in byte order,
+// those after the given id, at most limit. Errors: ErrUnavailable.
+func (j *RedisJournal) Queues(ctx context.Context, after string, limit int) ([]string, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	from := "-"
+	if after != "" {
+		from = "(" + after
+	}
+	ids, err := j.reader.ZRangeByLex(ctx, j.keys.queues(), &redis.ZRangeBy{
+		Min: from, Max: "+", Count: int64(min(limit, maxListed)),
+	}).Result()
+	if err != nil {
+		return nil, readError(ctx, err)
+	}
+	return ids, nil
+}
+
+// Ping says whether Redis can be reached. Errors: ErrUnavailable.
+func (j *RedisJournal) Ping(ctx context.Context) error {
+	if err := j.reader.Ping(ctx).Err(); err != nil {
+		return readError(ctx, err)
+	}
+	return nil
+}
+
+// headVersion reads the version out of a queue's head, 0 where it has none.
+func headVersion(queueID string, cmd *redis.StringCmd) (uint64, error) {
+	head, err := cmd.Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	if len(head) <= ownerAndOp {
+		return 0, fmt.Errorf("%w: head of queue %s", queue.ErrDamaged, queueID)
+	}
+	v, err := strconv.ParseUint(head[ownerAndOp:], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: head of queue %s", queue.ErrDamaged, queueID)
+	}
+	return v, nil
+}
+
+// ownerAndOp is the length of what stands before the version in a head.
+const ownerAndOp = len(queue.OwnerID{}) + len(queue.OpID{})
