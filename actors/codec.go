@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"nowserving/actors/queue"
@@ -27,9 +28,14 @@ func encodeRecord(m proto.Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sealRecord(b), nil
+}
+
+// sealRecord fills in the header that b begins with.
+func sealRecord(b []byte) []byte {
 	b[0] = recordFormat
 	binary.BigEndian.PutUint32(b[1:], crc32.Checksum(b[recordHeader:], castagnoli))
-	return b, nil
+	return b
 }
 
 // decodeRecord fails with queue.ErrDamaged. It never says what a record held.
@@ -48,32 +54,36 @@ func decodeRecord(b []byte, m proto.Message) error {
 	return nil
 }
 
-// encodeEntry makes the journal's entry of a batch. The epoch is written once.
-func encodeEntry(events []*messages.Event) (queue.Entry, error) {
-	m := &messages.Entry{Epoch: events[0].Epoch, Events: events}
-	for _, e := range events {
-		if e.Epoch != m.Epoch {
-			m.Epoch = "" // a deletion and a creation in one batch: each event keeps its own
-			break
-		}
+// appendEvent writes one event as a part of the message Entry, to be closed by
+// sealEntry. Its epoch is left out where it is the entry's.
+func appendEvent(entry []byte, epoch string, m *messages.Event) []byte {
+	own := m.Epoch
+	if own == epoch {
+		m.Epoch = ""
 	}
-	if m.Epoch != "" {
-		for _, e := range events {
-			e.Epoch = ""
-		}
-		defer func() {
-			for _, e := range events {
-				e.Epoch = m.Epoch
-			}
-		}()
-	}
-	data, err := encodeRecord(m)
+	entry = protowire.AppendTag(entry, entryEvents, protowire.BytesType)
+	entry = protowire.AppendVarint(entry, uint64(proto.Size(m)))
+	entry, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(entry, m)
 	if err != nil {
-		return queue.Entry{}, err
+		panic(err) // invalid UTF-8, which Decide has refused
 	}
-	last := events[len(events)-1]
-	return queue.Entry{First: events[0].Version, Last: last.Version, Op: queue.OpID(last.Op), Data: data}, nil
+	m.Epoch = own
+	return entry
 }
+
+// sealEntry makes the record of an entry whose events have been written.
+func sealEntry(epoch string, events []byte) []byte {
+	b := make([]byte, recordHeader, recordHeader+len(epoch)+8+len(events))
+	b = protowire.AppendTag(b, entryEpoch, protowire.BytesType)
+	b = protowire.AppendString(b, epoch)
+	return sealRecord(append(b, events...))
+}
+
+// The fields of the message Entry.
+const (
+	entryEpoch  = protowire.Number(1)
+	entryEvents = protowire.Number(2)
+)
 
 // decodeEntry gives an entry's events, held against the versions that name it.
 func decodeEntry(e queue.Entry) ([]*messages.Event, error) {
@@ -191,13 +201,13 @@ func configFromMessage(m *messages.Config) *queue.Config {
 	}
 }
 
-// encodeSnapshot writes an image down. op is the operation of its last event.
-func encodeSnapshot(img *queue.Image, op queue.OpID) (queue.Snapshot, error) {
+// encodeSnapshot writes an image down.
+func encodeSnapshot(img *queue.Image) (queue.Snapshot, error) {
 	m := &messages.Snapshot{
 		Id: string(img.ID), Version: img.Version, Epoch: img.Epoch, LastAt: int64(img.LastAt), Exists: img.Exists,
 		Status: messages.Status(img.Status), Day: uint32(img.Day), Seq: img.Seq,
 		Tickets: ticketsToMessages(img.Tickets), Outbox: ticketsToMessages(img.Outbox),
-		Keys: rememberedToMessages(img.Keys), Arrivals: rememberedToMessages(img.Arrivals), Op: op[:],
+		Keys: rememberedToMessages(img.Keys), Arrivals: rememberedToMessages(img.Arrivals),
 	}
 	if img.Config != nil {
 		m.Config = configToMessage(img.Config)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +56,8 @@ func (f *Feeds) Wake(id string, _ uint64) {
 	}
 }
 
-// Follower is told, without blocking, that its feed has more for it.
+// Follower is told, without blocking, that its feed has more for it. It may be
+// told so once more right after it has left.
 type Follower interface{ Wake(feed *Feed) }
 
 // Join makes somebody a follower of a queue's events from about now on.
@@ -70,7 +73,7 @@ func (f *Feeds) Join(id string, who Follower) *Feed {
 		go feed.run(ctx)
 	}
 	feed.mu.Lock()
-	feed.followers[who] = struct{}{}
+	feed.followers[who], feed.audience = struct{}{}, nil
 	feed.mu.Unlock()
 	return feed
 }
@@ -82,6 +85,7 @@ func (f *Feeds) Leave(feed *Feed, who Follower) {
 	feed.mu.Lock()
 	defer feed.mu.Unlock()
 	delete(feed.followers, who)
+	feed.audience = nil
 	if len(feed.followers) == 0 && f.feeds[feed.id] == feed {
 		delete(f.feeds, feed.id)
 		feed.cancel()
@@ -95,10 +99,11 @@ type Feed struct {
 	signal chan struct{}
 	cancel context.CancelFunc
 
-	mu        sync.Mutex
+	mu        sync.RWMutex
 	items     []*FeedItem // contiguous versions, up to head
 	head      uint64
 	followers map[Follower]struct{}
+	audience  []Follower // the same, to walk without the lock; nil after a change
 }
 
 // FeedItem is one event, with what it looks like to those who follow.
@@ -199,19 +204,27 @@ func (d *Feed) failed(ctx context.Context, err error) {
 	}
 }
 
+// tell wakes all followers, without the lock, which they need to look.
 func (d *Feed) tell() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for who := range d.followers {
+	for _, who := range d.everyone() {
 		who.Wake(d)
 	}
+}
+
+func (d *Feed) everyone() []Follower {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.audience == nil {
+		d.audience = slices.Collect(maps.Keys(d.followers))
+	}
+	return d.audience
 }
 
 // After gives the events after a version; known is false where they have left
 // the feed's memory, or never were in it, and have to be read from the journal.
 func (d *Feed) After(version uint64) (items []*FeedItem, known bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	if version >= d.head {
 		return nil, true
 	}

@@ -26,8 +26,13 @@ const (
 	maxBatchBytes  = 4 << 20 // sealed customer data in one append, roughly
 	journalTimeout = 5 * time.Second
 	loadTimeout    = 10 * time.Second
-	loadBackoff    = 200 * time.Millisecond
-	snapshotEvery  = 1_000 // events at least between two snapshots
+	// A large snapshot takes its time, and nobody waits for it.
+	snapshotTimeout = time.Minute
+	loadBackoff     = 200 * time.Millisecond
+	snapshotEvery   = 1_000 // events at least between two snapshots
+	// See committer.hold.
+	maxHold    = 500 * time.Microsecond
+	returnTime = 3 * time.Microsecond
 )
 
 // GrainDeps is what a queue grain needs of its surroundings.
@@ -52,28 +57,20 @@ type GrainDeps struct {
 // after all that the answer saw. When that fails, the state is thrown away and
 // loaded again under a new claim, and what was not answered is asked again.
 type grain struct {
-	GrainDeps
-	id     queue.ID
+	*grainContext
 	log    *slog.Logger
-	system *actor.ActorSystem
-	self   *actor.PID
-	ctx    context.Context // over when the actor stops
 	cancel context.CancelFunc
 
-	state      *queue.State // nil while it is loaded
-	generation uint64       // of state; what belongs to an older one is void
-	owner      queue.OwnerID
-	lastOp     queue.OpID // of the newest event that is known to be durable
-	durable    uint64     // its version
+	state     *queue.State // nil while it is loaded
+	committer *committer   // of that state
+	durable   uint64       // the newest version that is known to be durable
 
-	stash   []*item
-	loading bool
+	stash   []*item // while the state is loaded
+	loading *loaded // the load under way
 	retryAt time.Time
 
-	inflight *batch
-	next     *batch
-
 	sinceSnapshot int
+	image         *queue.Image // waits until its version is durable
 	snapshotting  bool
 	forgotten     bool // the outbox shrank since the last snapshot
 	captures      captures
@@ -88,6 +85,7 @@ type item struct {
 	request any // *messages.Command, *messages.Read or *messages.KeepPlace
 	// One of these is set once it has been decided.
 	event    *queue.Event
+	message  *messages.Event // the event as it is written and answered
 	replayOf uint64
 	answer   any
 	// sent: the event stood in an append whose fate is not known yet.
@@ -100,18 +98,20 @@ type item struct {
 // to the cluster as a kind.
 func NewGrain(deps GrainDeps) func(identity string) actor.Actor {
 	return func(identity string) actor.Actor {
-		return &grain{GrainDeps: deps, id: queue.ID(identity), log: deps.Log.With("queue", identity)}
+		return &grain{
+			grainContext: &grainContext{GrainDeps: deps, id: queue.ID(identity)},
+			log:          deps.Log.With("queue", identity),
+		}
 	}
 }
 
 // Messages of the grain to itself.
 type (
 	loaded struct {
-		generation uint64
-		owner      queue.OwnerID
-		head       queue.Head
-		state      *queue.State
-		events     int // replayed after the snapshot
+		owner  queue.OwnerID
+		head   queue.Head
+		state  *queue.State
+		events int // replayed after the snapshot
 		// happened are the events after what was last known to be durable, by operation.
 		happened map[queue.OpID]*queue.Event
 		trimmed  bool // happened could not be read
@@ -120,9 +120,9 @@ type (
 		err      error
 	}
 	committed struct {
-		generation uint64
-		batch      *batch
-		err        error
+		committer *committer
+		batch     *batch // nil: nothing is left to append
+		err       error
 	}
 	snapshotSaved struct{ err error }
 )
@@ -157,7 +157,6 @@ func (g *grain) Receive(ctx actor.Context) {
 			g.passivating = true
 		}
 	}
-	g.commit()
 	g.maybeStop(ctx)
 }
 
@@ -166,9 +165,9 @@ func (g *grain) Receive(ctx actor.Context) {
 func (g *grain) panicked(ctx actor.Context, reason any) {
 	g.log.Error("the queue grain panicked; its state is loaded again", "panic", reason, "stack", string(debug.Stack()))
 	if ctx.Sender() != nil {
-		g.answer(&item{sender: ctx.Sender(), request: ctx.Message()}, queue.ErrOutcomeUnknown)
+		g.refuse(&item{sender: ctx.Sender(), request: ctx.Message()}, queue.ErrOutcomeUnknown)
 	}
-	g.reset()
+	g.reset(nil)
 }
 
 // take accepts a request: at once, or when the state has been loaded.
@@ -176,10 +175,10 @@ func (g *grain) take(it *item) {
 	switch {
 	case g.state != nil:
 		g.decide(it)
-	case !g.loading && time.Now().Before(g.retryAt):
-		g.answer(it, queue.ErrUnavailableNow)
+	case g.loading == nil && time.Now().Before(g.retryAt):
+		g.refuse(it, queue.ErrUnavailableNow)
 	case len(g.stash) >= maxStash:
-		g.answer(it, queue.ErrUnavailableNow)
+		g.refuse(it, queue.ErrUnavailableNow)
 	default:
 		g.stash = append(g.stash, it)
 		g.load()
@@ -199,14 +198,7 @@ func (g *grain) decide(it *item) {
 			return
 		}
 	}
-	g.line(it)
-}
-
-func (g *grain) line(it *item) {
-	if g.next == nil {
-		g.next = &batch{}
-	}
-	g.next.add(it)
+	g.committer.line(it)
 }
 
 // decideCommand is false where the answer has to wait for another queue.
@@ -236,6 +228,9 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 			panic(err) // what was decided fits, or the core is broken
 		}
 		it.event = decision.Event
+		if g.sinceSnapshot++; g.snapshotDue() {
+			g.image, g.sinceSnapshot, g.forgotten = g.state.Image(), 0, false
+		}
 	}
 	return true
 }
@@ -244,8 +239,8 @@ func (g *grain) refusal(e *queue.Error) *messages.Answer {
 	return &messages.Answer{Problem: problem(e), Version: g.state.Version()}
 }
 
-// answer refuses a request that never came to be decided, or whose fate is unknown.
-func (g *grain) answer(it *item, e *queue.Error) {
+// refuse answers a request that never came to be decided, or whose fate is unknown.
+func (g *grainContext) refuse(it *item, e *queue.Error) {
 	var m any = &messages.Answer{Problem: problem(e)}
 	if _, read := it.request.(*messages.Read); read {
 		if e == queue.ErrOutcomeUnknown {
@@ -256,45 +251,35 @@ func (g *grain) answer(it *item, e *queue.Error) {
 	g.respond(it.sender, m)
 }
 
-func (g *grain) respond(sender *actor.PID, m any) {
-	if sender != nil {
-		g.system.Root.Send(sender, m)
+// reset throws the state away. What was not answered, failed first, is kept
+// and asked again when the state has been loaded.
+func (g *grain) reset(failed []*item) {
+	if g.committer != nil {
+		failed = append(failed, g.committer.end()...)
 	}
-}
-
-// reset throws the state away. What was not answered is kept, and asked again
-// when the state has been loaded.
-func (g *grain) reset() {
-	var unanswered []*item
-	if g.inflight != nil {
-		for _, it := range g.inflight.items {
-			it.sent = it.sent || it.event != nil
-		}
-		unanswered = append(unanswered, g.inflight.items...)
-	}
-	if g.next != nil {
-		unanswered = append(unanswered, g.next.items...)
-	}
-	for _, it := range unanswered {
+	for _, it := range failed {
 		if !it.sent {
 			it.event = nil
 		}
-		it.answer, it.replayOf = nil, 0
+		it.answer, it.replayOf, it.message = nil, 0, nil
 	}
-	g.stash = append(unanswered, g.stash...)
-	g.state, g.inflight, g.next = nil, nil, nil
+	g.stash = append(failed, g.stash...)
+	g.state, g.committer, g.image, g.loading = nil, nil, nil, nil
 	g.captures.held = nil // their ids are not given out again
-	g.generation++
-	g.load()
+	if len(g.stash) > 0 {
+		g.load()
+	}
 }
 
 // maybeStop ends a passivated grain once nothing is under way any more.
 func (g *grain) maybeStop(ctx actor.Context) {
-	if !g.passivating || g.loading || g.inflight != nil || g.next != nil || g.snapshotting || len(g.deliveries) > 0 {
+	if !g.passivating || g.loading != nil || g.snapshotting || len(g.deliveries) > 0 ||
+		g.committer != nil && !g.committer.idle() {
 		return
 	}
 	// Replaying a few events is cheaper than writing the whole state down.
 	if g.state != nil && (g.sinceSnapshot > snapshotEvery/5 || g.forgotten) {
+		g.sinceSnapshot, g.forgotten = 0, false
 		g.saveSnapshot(g.state.Image())
 		return
 	}

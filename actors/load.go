@@ -15,13 +15,13 @@ const readEntries = 512
 
 // load claims the queue and reads its state, beside the actor.
 func (g *grain) load() {
-	if g.loading {
+	if g.loading != nil {
 		return
 	}
-	g.loading = true
 	since := g.durable
 	mustKnow := g.anySent()
-	m := &loaded{generation: g.generation, owner: newOwner(), creating: g.creating()}
+	m := &loaded{owner: newOwner(), creating: g.creating()}
+	g.loading = m
 	go func() {
 		ctx, cancel := context.WithTimeout(g.ctx, loadTimeout)
 		defer cancel()
@@ -29,7 +29,7 @@ func (g *grain) load() {
 		if m.err == nil && mustKnow {
 			m.err = g.readHappened(ctx, m, since)
 		}
-		g.system.Root.Send(g.self, m)
+		g.tell(m)
 	}()
 }
 
@@ -146,10 +146,10 @@ func readEvents(ctx context.Context, j Journal, id string, after uint64, fn func
 
 // loaded takes the new state up and goes through everything that waited.
 func (g *grain) loaded(m *loaded) {
-	if m.generation != g.generation {
+	if m != g.loading {
 		return
 	}
-	g.loading = false
+	g.loading = nil
 	if m.absent {
 		g.absent()
 		return
@@ -160,8 +160,8 @@ func (g *grain) loaded(m *loaded) {
 		g.loadFailed(m.err, waited)
 		return
 	}
-	g.state, g.owner = m.state, m.owner
-	g.durable, g.lastOp = m.head.Version, m.head.Op
+	g.state, g.durable = m.state, m.head.Version
+	g.committer = newCommitter(g.grainContext, m.owner, m.head.Op)
 	g.sinceSnapshot = m.events
 	for _, t := range m.state.Outbox() {
 		g.deliver(t, nil)
@@ -179,7 +179,7 @@ func (g *grain) absent() {
 		return
 	}
 	for _, it := range g.stash {
-		g.answer(it, queue.ErrQueueNotFound)
+		g.refuse(it, queue.ErrQueueNotFound)
 	}
 	g.stash = nil
 }
@@ -197,10 +197,10 @@ func (g *grain) resume(it *item, m *loaded) {
 		it.event, it.sent = nil, false
 		it.answer = g.happenedAnswer(e, it)
 		if it.answer != nil {
-			g.line(it)
+			g.committer.line(it)
 		}
 	case m.trimmed:
-		g.answer(it, queue.ErrOutcomeUnknown)
+		g.refuse(it, queue.ErrOutcomeUnknown)
 	default:
 		it.event, it.sent = nil, false
 		g.decide(it)
@@ -226,9 +226,9 @@ func (g *grain) loadFailed(err error, waited []*item) {
 	g.retryAt = time.Now().Add(loadBackoff)
 	for _, it := range waited {
 		if it.sent {
-			g.answer(it, queue.ErrOutcomeUnknown)
+			g.refuse(it, queue.ErrOutcomeUnknown)
 		} else {
-			g.answer(it, queue.ErrUnavailableNow)
+			g.refuse(it, queue.ErrUnavailableNow)
 		}
 	}
 }

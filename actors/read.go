@@ -19,7 +19,10 @@ func (g *grain) read(m *messages.Read) *messages.View {
 	if q, ok := m.Question.(*messages.Read_Snapshot); ok && q.Snapshot.Capture != 0 {
 		return g.captures.part(q.Snapshot)
 	}
-	v := &messages.View{Version: g.state.Version(), Epoch: g.state.Epoch(), InTransit: uint32(len(g.state.Outbox()))}
+	v := &messages.View{
+		Version: g.state.Version(), Epoch: g.state.Epoch(), LastAt: int64(g.state.LastAt()),
+		InTransit: uint32(len(g.state.Outbox())),
+	}
 	if !g.state.Exists() {
 		v.Problem = problem(queue.ErrQueueNotFound)
 		return v

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -17,6 +19,7 @@ const (
 	maxSubscriptions  = 1_000
 	snapshotWaiting   = 1_000 // waiting tickets in one frame
 	snapshotTries     = 3
+	eventsInARow      = 256 // sent before the session looks at what else there is to do
 	sessionReadWithin = 5 * time.Second
 )
 
@@ -28,16 +31,17 @@ const (
 
 // Socket is the client's end of a session. Write and Ping block for a bounded
 // time only and fail where the client does not take the frame in it. Only the
-// session's actor calls them.
+// session's actor calls them. A frame is what a Renderer made, and shared: the
+// socket must not change it.
 type Socket interface {
 	Write(frame []byte) error
 	Ping() error
-	// Close sends a close frame if it can and cuts the connection.
+	// Close sends a close frame, or cuts the connection where it cannot.
 	Close(code int, reason string)
 }
 
-// Renderer makes the frames of the contract. full is false for those who may
-// not see customer data.
+// Renderer makes the frames of the contract, ready for a Socket. full is false
+// for those who may not see customer data.
 type Renderer interface {
 	Event(queue string, e *messages.Event, full bool) []byte
 	Snapshot(id, queue string, v *messages.View, full bool) []byte
@@ -81,13 +85,21 @@ type (
 	writeFrame   struct{ frame []byte }
 	subscribe    struct{ Subscription }
 	unsubscribe  struct{ id, queue string }
-	wakeFeed     struct{ feed *Feed }
 	pingClient   struct{}
 	closeSession struct {
 		code   int
 		reason string
 	}
 )
+
+// A message for a session that has just ended is of no interest, and must not
+// be logged: frames hold customer data.
+func (*writeFrame) IgnoreDeadLetterLogging()   {}
+func (*subscribe) IgnoreDeadLetterLogging()    {}
+func (*unsubscribe) IgnoreDeadLetterLogging()  {}
+func (*subscription) IgnoreDeadLetterLogging() {}
+func (*pingClient) IgnoreDeadLetterLogging()   {}
+func (*closeSession) IgnoreDeadLetterLogging() {}
 
 // OpenSession starts the actor of a socket. Whoever opened it must Close it
 // and wait for Done before the socket is let go.
@@ -116,9 +128,6 @@ func (s *Session) Close(code int, reason string) { s.send(&closeSession{code, re
 // Done is closed when nothing is written to the socket any more.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Wake makes the session a Follower.
-func (s *Session) Wake(feed *Feed) { s.send(&wakeFeed{feed}) }
-
 func (s *Session) send(m any) { s.deps.System.Root.Send(s.pid, m) }
 
 // session is the actor. An idle one holds no goroutine.
@@ -131,16 +140,33 @@ type session struct {
 }
 
 // subscription is where one queue's stream stands. Every version after it is
-// sent once, in order, without a gap.
+// sent once, in order, without a gap. It is the feed's Follower, and, as a
+// message to the session's actor, the wake-up itself.
 type subscription struct {
 	Subscription
+	handle  *Session
 	feed    *Feed
 	version uint64
 	epoch   string
+	woken   atomic.Bool // a wake-up lies in the mailbox, and one is enough
 }
 
-// Receive is the actor's only entry.
+// Wake makes the session look for news of the queue.
+func (s *subscription) Wake(*Feed) {
+	if s.woken.CompareAndSwap(false, true) {
+		s.handle.send(s)
+	}
+}
+
+// Receive is the actor's only entry. A fault ends this session and no other;
+// the client comes back from where it was.
 func (s *session) Receive(ctx actor.Context) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.Log.Error("a session panicked", "panic", r, "stack", string(debug.Stack()))
+			s.end(CloseGoingAway, "The session has failed.")
+		}
+	}()
 	switch m := ctx.Message().(type) {
 	case *writeFrame:
 		s.write(m.frame)
@@ -149,10 +175,9 @@ func (s *session) Receive(ctx actor.Context) {
 	case *unsubscribe:
 		s.drop(m.queue)
 		s.write(s.Renderer.Done(m.id))
-	case *wakeFeed:
-		// Many wake-ups may lie in the mailbox; the first one serves for all.
-		if sub := s.subscriptions[m.feed.id]; sub != nil && sub.feed == m.feed {
-			s.catchUp(sub)
+	case *subscription:
+		if s.subscriptions[m.Queue] == m {
+			s.catchUp(m)
 		}
 	case *pingClient:
 		if !s.closed && s.socket.Ping() != nil {
@@ -190,7 +215,7 @@ func (s *session) end(code int, reason string) {
 
 func (s *session) drop(id string) {
 	if sub := s.subscriptions[id]; sub != nil {
-		s.Feeds.Leave(sub.feed, s.handle)
+		s.Feeds.Leave(sub.feed, sub)
 		delete(s.subscriptions, id)
 	}
 }
@@ -206,15 +231,18 @@ func (s *session) subscribe(wish Subscription) {
 		s.write(s.Renderer.Refused(wish.ID, problem(&queue.Error{Code: queue.Invalid, Detail: "The session has too many subscriptions."})))
 		return
 	}
-	sub := &subscription{Subscription: wish}
-	sub.feed = s.Feeds.Join(wish.Queue, s.handle)
+	sub := &subscription{Subscription: wish, handle: s.handle}
+	sub.feed = s.Feeds.Join(wish.Queue, sub)
 	if s.subscriptions == nil {
 		s.subscriptions = make(map[string]*subscription)
 	}
 	s.subscriptions[wish.Queue] = sub
-	if !s.resume(sub) && !s.snapshot(sub) {
-		s.drop(wish.Queue)
-		return
+	if !s.resume(sub) {
+		if refusal := s.snapshot(sub); refusal != nil {
+			s.write(s.Renderer.Refused(sub.ID, refusal))
+			s.drop(wish.Queue)
+			return
+		}
 	}
 	s.catchUp(sub)
 }
@@ -243,13 +271,12 @@ func (s *session) resume(sub *subscription) bool {
 	return true
 }
 
-// snapshot sends the queue as it is at one version. It is false where it was refused.
-func (s *session) snapshot(sub *subscription) bool {
+// snapshot sends the queue as it is at one version, or tells why it cannot.
+func (s *session) snapshot(sub *subscription) *messages.Problem {
 	for range snapshotTries {
 		v := s.read(snapshotQuestion(sub.Queue, 0, 0))
 		if v.Problem != nil {
-			s.write(s.Renderer.Refused(sub.ID, v.Problem))
-			return false
+			return v.Problem
 		}
 		parts, whole := s.parts(sub.Queue, v)
 		if !whole {
@@ -260,10 +287,9 @@ func (s *session) snapshot(sub *subscription) bool {
 		for _, part := range parts {
 			s.write(s.Renderer.SnapshotPart(sub.Queue, part, sub.Full))
 		}
-		return true
+		return nil
 	}
-	s.write(s.Renderer.Refused(sub.ID, problem(queue.ErrUnavailableNow)))
-	return false
+	return problem(queue.ErrUnavailableNow)
 }
 
 // parts fetches what did not fit into the first frame, all of the same version.
@@ -293,25 +319,27 @@ func (s *session) read(q *messages.Read) *messages.View {
 	return s.Queues.Read(ctx, q)
 }
 
-// catchUp sends every event that the client has not had.
+// catchUp sends the events that the client has not had. Of many it sends some,
+// and comes back for the rest, so that replies and a close have their turn.
 func (s *session) catchUp(sub *subscription) {
-	for !s.closed {
-		items, known := sub.feed.After(sub.version)
-		if !known {
-			var err error
-			if items, err = readItems(context.Background(), s.Journal, sub.Queue, sub.version); err != nil {
-				s.readFailed(sub, err)
-				return
-			}
-		}
-		if len(items) == 0 {
+	sub.woken.Store(false) // before the look: what comes after it wakes again
+	items, known := sub.feed.After(sub.version)
+	if !known {
+		var err error
+		if items, err = readItems(context.Background(), s.Journal, sub.Queue, sub.version); err != nil {
+			s.readFailed(sub, err)
 			return
 		}
-		for _, item := range items {
-			if !s.event(sub, item) {
-				return
-			}
+	}
+	// There may be more in the journal than one read gives.
+	more := len(items) > eventsInARow || !known && len(items) > 0
+	for _, item := range items[:min(len(items), eventsInARow)] {
+		if !s.event(sub, item) {
+			return
 		}
+	}
+	if more {
+		sub.Wake(sub.feed)
 	}
 }
 
@@ -335,24 +363,35 @@ func (s *session) event(sub *subscription, item *FeedItem) bool {
 	return !s.closed
 }
 
-// startOver sends a fresh snapshot: the history that the client followed has ended.
+// startOver sends a fresh snapshot: the history that the client followed has
+// ended, or is no longer kept. It is false where there is no way on from it now.
 func (s *session) startOver(sub *subscription) bool {
-	if s.snapshot(sub) {
-		return true
+	refusal := s.snapshot(sub)
+	switch {
+	case refusal == nil:
+		return !s.closed
+	case refusal.Code == string(queue.QueueNotFound):
+		s.write(s.Renderer.Gone(sub.Queue))
+		s.drop(sub.Queue)
+	default:
+		s.later(sub)
 	}
-	s.drop(sub.Queue)
 	return false
 }
 
 func (s *session) readFailed(sub *subscription, err error) {
 	if errors.Is(err, queue.ErrTrimmed) {
 		if s.startOver(sub) {
-			s.handle.Wake(sub.feed)
+			sub.Wake(sub.feed)
 		}
 		return
 	}
-	// The feed looks at the journal every second and wakes the session when
-	// it has news; until then the client is behind, but misses nothing.
 	s.Log.Warn("a session cannot read the journal", "queue", sub.Queue, "error", err)
-	time.AfterFunc(feedReadsEvery, func() { s.handle.Wake(sub.feed) })
+	s.later(sub)
+}
+
+// later tries again where a queue or its journal could not be reached: until
+// then the client is behind, but misses nothing.
+func (s *session) later(sub *subscription) {
+	time.AfterFunc(feedReadsEvery, func() { sub.Wake(sub.feed) })
 }

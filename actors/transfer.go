@@ -23,21 +23,19 @@ const (
 
 type (
 	placeKept struct {
-		generation uint64
-		item       *item
-		problem    *messages.Problem
-		err        error
+		item    *item
+		problem *messages.Problem
+		err     error
 	}
 	delivered struct{ old queue.TicketID }
 )
 
 // askForPlace asks the target; the command is decided anew when it has answered.
 func (g *grain) askForPlace(it *item, m *messages.Transfer) {
-	generation := g.generation
 	go func() {
 		ctx, cancel := context.WithTimeout(g.ctx, placeTimeout)
 		defer cancel()
-		kept := &placeKept{generation: generation, item: it}
+		kept := &placeKept{item: it}
 		answer, err := g.Request(ctx, QueueKind, m.To, &messages.KeepPlace{Queue: m.To, Old: m.Ticket})
 		if a, ok := answer.(*messages.Answer); ok {
 			kept.problem = a.Problem
@@ -45,14 +43,14 @@ func (g *grain) askForPlace(it *item, m *messages.Transfer) {
 			err = errors.New("the target gave no answer that can be understood")
 		}
 		kept.err = err
-		g.system.Root.Send(g.self, kept)
+		g.tell(kept)
 	}()
 }
 
 func (g *grain) placeKept(m *placeKept) {
 	switch {
 	case m.err != nil || m.problem != nil && m.problem.Code == string(queue.OutcomeUnknown):
-		g.answer(m.item, queue.ErrUnavailableNow) // nothing was decided yet
+		g.refuse(m.item, queue.ErrUnavailableNow) // nothing was decided yet
 	case m.problem != nil:
 		g.respond(m.item.sender, &messages.Answer{Problem: m.problem})
 	default:
@@ -118,18 +116,18 @@ func (g *grain) deliver(old *queue.Ticket, it *item) {
 				if waiting {
 					g.respond(it.sender, &messages.Answer{Event: source, Version: source.Version, Arrival: arrival})
 				}
-				g.system.Root.Send(g.self, &delivered{old.ID})
+				g.tell(&delivered{old.ID})
 				return
 			}
 			if waiting && time.Since(began)+backoff > answerTransferWithin {
-				g.answer(it, queue.ErrOutcomeUnknown)
+				g.refuse(it, queue.ErrOutcomeUnknown)
 				waiting = false
 			}
 			g.log.Warn("a transferred ticket has not arrived yet", "target", old.TransferQueue, "error", err)
 			select {
 			case <-g.ctx.Done():
 				if waiting {
-					g.answer(it, queue.ErrOutcomeUnknown)
+					g.refuse(it, queue.ErrOutcomeUnknown)
 				}
 				return
 			case <-time.After(backoff):
@@ -139,7 +137,7 @@ func (g *grain) deliver(old *queue.Ticket, it *item) {
 }
 
 // arrive gives the event that the transfer made in the target, now or earlier.
-func (g *grain) arrive(ctx context.Context, old *queue.Ticket, by string) (*messages.Event, error) {
+func (g *grainContext) arrive(ctx context.Context, old *queue.Ticket, by string) (*messages.Event, error) {
 	op := queue.ArrivalOp(old)
 	target := string(old.TransferQueue)
 	answer, err := g.Request(ctx, QueueKind, target, &messages.Command{

@@ -913,7 +913,6 @@ type Snapshot struct {
 	Keys          []*Remembered          `protobuf:"bytes,11,rep,name=keys,proto3" json:"keys,omitempty"`
 	Arrivals      []*Remembered          `protobuf:"bytes,12,rep,name=arrivals,proto3" json:"arrivals,omitempty"`
 	Outbox        []*Ticket              `protobuf:"bytes,13,rep,name=outbox,proto3" json:"outbox,omitempty"`
-	Op            []byte                 `protobuf:"bytes,14,opt,name=op,proto3" json:"op,omitempty"` // of the event at version
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1035,13 +1034,6 @@ func (x *Snapshot) GetArrivals() []*Remembered {
 func (x *Snapshot) GetOutbox() []*Ticket {
 	if x != nil {
 		return x.Outbox
-	}
-	return nil
-}
-
-func (x *Snapshot) GetOp() []byte {
-	if x != nil {
-		return x.Op
 	}
 	return nil
 }
@@ -3108,6 +3100,7 @@ type View struct {
 	ActiveTickets []*Ticket              `protobuf:"bytes,11,rep,name=active_tickets,json=activeTickets,proto3" json:"active_tickets,omitempty"`
 	Capture       uint64                 `protobuf:"varint,12,opt,name=capture,proto3" json:"capture,omitempty"`
 	InTransit     uint32                 `protobuf:"varint,13,opt,name=in_transit,json=inTransit,proto3" json:"in_transit,omitempty"` // transferred out, not yet known to have arrived
+	LastAt        int64                  `protobuf:"varint,14,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`          // of the last event
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3233,6 +3226,13 @@ func (x *View) GetInTransit() uint32 {
 	return 0
 }
 
+func (x *View) GetLastAt() int64 {
+	if x != nil {
+		return x.LastAt
+	}
+	return 0
+}
+
 var File_queue_proto protoreflect.FileDescriptor
 
 const file_queue_proto_rawDesc = "" +
@@ -3302,7 +3302,7 @@ const file_queue_proto_rawDesc = "" +
 	"\x02op\x18\x01 \x01(\fR\x02op\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\x06R\vfingerprint\x12\x0e\n" +
-	"\x02at\x18\x04 \x01(\x03R\x02at\"\x89\x04\n" +
+	"\x02at\x18\x04 \x01(\x03R\x02at\"\xf9\x03\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
@@ -3317,8 +3317,7 @@ const file_queue_proto_rawDesc = "" +
 	" \x03(\v2\x1e.nowserving.messages.v1.TicketR\atickets\x126\n" +
 	"\x04keys\x18\v \x03(\v2\".nowserving.messages.v1.RememberedR\x04keys\x12>\n" +
 	"\barrivals\x18\f \x03(\v2\".nowserving.messages.v1.RememberedR\barrivals\x126\n" +
-	"\x06outbox\x18\r \x03(\v2\x1e.nowserving.messages.v1.TicketR\x06outbox\x12\x0e\n" +
-	"\x02op\x18\x0e \x01(\fR\x02op\"\xf7\t\n" +
+	"\x06outbox\x18\r \x03(\v2\x1e.nowserving.messages.v1.TicketR\x06outbox\"\xf7\t\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x19\n" +
@@ -3451,7 +3450,7 @@ const file_queue_proto_rawDesc = "" +
 	"\x04from\x18\x03 \x01(\x04R\x04from\"\\\n" +
 	"\x06Placed\x126\n" +
 	"\x06ticket\x18\x01 \x01(\v2\x1e.nowserving.messages.v1.TicketR\x06ticket\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\rR\bposition\"\xb9\x04\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\"\xd2\x04\n" +
 	"\x04View\x129\n" +
 	"\aproblem\x18\x01 \x01(\v2\x1f.nowserving.messages.v1.ProblemR\aproblem\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
@@ -3467,7 +3466,8 @@ const file_queue_proto_rawDesc = "" +
 	"\x0eactive_tickets\x18\v \x03(\v2\x1e.nowserving.messages.v1.TicketR\ractiveTickets\x12\x18\n" +
 	"\acapture\x18\f \x01(\x04R\acapture\x12\x1d\n" +
 	"\n" +
-	"in_transit\x18\r \x01(\rR\tinTransit*\xfd\x01\n" +
+	"in_transit\x18\r \x01(\rR\tinTransit\x12\x17\n" +
+	"\alast_at\x18\x0e \x01(\x03R\x06lastAt*\xfd\x01\n" +
 	"\vTicketState\x12\x1c\n" +
 	"\x18TICKET_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TICKET_STATE_WAITING\x10\x01\x12\x17\n" +

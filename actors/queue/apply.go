@@ -1,6 +1,10 @@
 package queue
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
 
 // Apply makes the event part of the state. It holds no rules: the event says
 // what became of everything it touches. An event that does not fit the state
@@ -88,7 +92,7 @@ func (s *State) applyTicket(e *Event) error {
 		s.put(slot, t, e.Position)
 	}
 	if e.Seq != 0 {
-		s.day, s.seq = e.Day, e.Seq
+		s.issue(e)
 	}
 	if t.State == Transferred {
 		if s.outbox == nil {
@@ -97,6 +101,22 @@ func (s *State) applyTicket(e *Event) error {
 		s.outbox[t.ID] = t
 	}
 	return nil
+}
+
+// issue notes a number that was given out.
+func (s *State) issue(e *Event) {
+	if s.startsDay(e.Day) {
+		s.issued = nil
+	}
+	s.day, s.seq, s.issuedAt = e.Day, e.Seq, e.At
+	prefix := strings.TrimSuffix(e.Ticket.Number, formatNumber("", e.Seq))
+	for i := range s.issued {
+		if s.issued[i].Prefix == prefix {
+			s.issued[i].Last = e.Seq
+			return
+		}
+	}
+	s.issued = append(s.issued, Issued{prefix, e.Seq, e.Seq})
 }
 
 // take lifts a ticket out of its line and out of its desk's and attendant's count.
@@ -141,13 +161,34 @@ func (s *State) put(slot *slot, t *Ticket, position int) {
 	}
 }
 
+// addSlot makes a ticket known by its id and its number. Those of one number are
+// chained by their own order, the newest first, not by that of their coming: a
+// restored state meets them in the order of their lines.
 func (s *State) addSlot(t *Ticket) *slot {
 	if s.slots == nil {
 		s.slots, s.numbers = make(map[TicketID]*slot), make(map[string]*slot)
 	}
-	added := &slot{ticket: t, same: s.numbers[t.Number]}
-	s.slots[t.ID], s.numbers[t.Number] = added, added
+	added := &slot{ticket: t}
+	s.slots[t.ID] = added
+	head := s.numbers[t.Number]
+	if head == nil || !newer(head.ticket, t) {
+		added.same, s.numbers[t.Number] = head, added
+		return added
+	}
+	for head.same != nil && newer(head.same.ticket, t) {
+		head = head.same
+	}
+	added.same, head.same = head.same, added
 	return added
+}
+
+// newer tells which of two tickets of one number was enqueued later; where that
+// was at the same moment, their ids decide, so that it is the same ever after.
+func newer(a, b *Ticket) bool {
+	if a.EnqueuedAt != b.EnqueuedAt {
+		return a.EnqueuedAt > b.EnqueuedAt
+	}
+	return bytes.Compare(a.ID[:], b.ID[:]) > 0
 }
 
 func (s *State) dropSlot(gone *slot) {

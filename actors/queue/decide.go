@@ -1,6 +1,9 @@
 package queue
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Command is one wish of one user, with all that deciding it needs: the time
 // and every id come in with it.
@@ -47,10 +50,8 @@ func (s *State) Decide(c *Command) (Decision, error) {
 	if err := s.mayAct(c); err != nil {
 		return Decision{}, err
 	}
-	if v, ok := c.Do.(interface{ validate() error }); ok {
-		if err := v.validate(); err != nil {
-			return Decision{}, err
-		}
+	if err := s.validate(c.Do); err != nil {
+		return Decision{}, err
 	}
 	if c.Keyed {
 		if done, err := s.done(c); err != nil || done != 0 {
@@ -91,6 +92,19 @@ func (s *State) mayAct(c *Command) error {
 		return ErrTicketNotFound
 	case c.OwnOnly && slot.ticket.EnqueuedBy != c.By:
 		return ErrForbidden
+	}
+	return nil
+}
+
+// validate refuses what is malformed whatever the state of the queue is.
+func (s *State) validate(a Action) error {
+	switch a := a.(type) {
+	case interface{ validate() error }:
+		return a.validate()
+	case *Transfer:
+		if a.To == s.id {
+			return errTransferToItself
+		}
 	}
 	return nil
 }
@@ -140,23 +154,48 @@ func (s *State) stamp(e *Event, c *Command) {
 func (s *State) now(c *Command) Time { return max(c.At, s.lastAt) }
 
 // nextNumber gives the next number of the service day and its place in it.
-// The day only moves forward, whatever the clock or the timezone does.
+// The day only moves forward, whatever the clock or the timezone does. Where
+// another timezone puts the last number into the new day, that day has begun
+// already and its sequence goes on, or numbers would come twice in it.
 func (s *State) nextNumber(now Time) (day int32, seq uint64, number string) {
 	day, seq = s.day, s.seq+1
+	issued := s.issued
 	if d := serviceDay(now, s.loc); d > s.day {
-		day, seq = d, 1
+		if s.startsDay(d) {
+			seq, issued = 1, nil
+		}
+		day = d
 	}
 	for ; ; seq++ {
 		number = formatNumber(s.config.Prefix, seq)
 		// Only a prefix changed during the day can make an old number come
-		// up again (A1 and 001, A and 1001).
-		if !s.issuedOn(day, number) {
+		// up again (A1 and 001, A and 1001), or a ticket that was transferred
+		// in can bear it.
+		if !holds(issued, number) && !s.borneOn(day, number) {
 			return day, seq, number
 		}
 	}
 }
 
-func (s *State) issuedOn(day int32, number string) bool {
+// startsDay tells whether the sequence begins anew with a number of that day.
+func (s *State) startsDay(day int32) bool {
+	return day > s.day && serviceDay(s.issuedAt, s.loc) < day
+}
+
+// holds tells whether a number is in the ranges. They outlive the tickets,
+// which a deletion of the queue takes away.
+func holds(issued []Issued, number string) bool {
+	for _, r := range issued {
+		digits, found := strings.CutPrefix(number, r.Prefix)
+		seq, err := strconv.ParseUint(digits, 10, 64)
+		if found && err == nil && seq >= r.First && seq <= r.Last && formatNumber("", seq) == digits {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) borneOn(day int32, number string) bool {
 	for slot := s.numbers[number]; slot != nil; slot = slot.same {
 		if serviceDay(slot.ticket.EnqueuedAt, s.loc) >= day {
 			return true

@@ -1,6 +1,9 @@
 package queue
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Image is everything a state is made of, captured in one moment. Tickets and
 // memories are shared with the state, which never changes them, so taking one
@@ -16,6 +19,10 @@ type Image struct {
 	Day     int32
 	Seq     uint64
 
+	// When the last number was given out, and the day's numbers by prefix.
+	IssuedAt Time
+	Issued   []Issued
+
 	// Tickets in the order of their lines: waiting, called, serving, held, finished.
 	Tickets  []*Ticket
 	Keys     []Remembered
@@ -28,6 +35,7 @@ func (s *State) Image() *Image {
 	img := &Image{
 		ID: s.id, Version: s.version, Epoch: s.epoch, LastAt: s.lastAt, Exists: s.exists,
 		Config: s.config, Status: s.status, Day: s.day, Seq: s.seq,
+		IssuedAt: s.issuedAt, Issued: slices.Clone(s.issued),
 		Tickets:  make([]*Ticket, 0, len(s.slots)),
 		Keys:     s.keys.ring,
 		Arrivals: s.arrivals.ring,
@@ -44,6 +52,7 @@ func Restore(img *Image) (*State, error) {
 	s := New(img.ID)
 	s.version, s.epoch, s.lastAt, s.exists = img.Version, img.Epoch, img.LastAt, img.Exists
 	s.config, s.status, s.day, s.seq = img.Config, img.Status, img.Day, img.Seq
+	s.issuedAt, s.issued = img.IssuedAt, slices.Clone(img.Issued)
 	if s.exists && (s.config == nil || s.status == 0) {
 		return nil, fmt.Errorf("queue: the image of %s has no configuration", img.ID)
 	}

@@ -30,8 +30,12 @@ type State struct {
 	config *Config
 	loc    *time.Location
 	status Status
-	day    int32
-	seq    uint64
+	// The numbers given out: the service day, the last place in it and when
+	// that was, and the ranges of the day by prefix.
+	day      int32
+	seq      uint64
+	issuedAt Time
+	issued   []Issued
 
 	// One line for each state of a ticket that is not finished, and one, in
 	// the order of finishing, for those that are.
@@ -46,6 +50,13 @@ type State struct {
 	arrivals memory
 	outbox   map[TicketID]*Ticket // transferred out, not yet known to have arrived
 	places   map[TicketID]Time    // kept for transfers that are under way; never journalled
+}
+
+// Issued is a range of places in a service day's sequence in which numbers were
+// given out with a prefix. There are several where the prefix changed that day.
+type Issued struct {
+	Prefix      string
+	First, Last uint64
 }
 
 // deskUse is who serves at a desk, and how many tickets that are there.

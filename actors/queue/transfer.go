@@ -15,16 +15,15 @@ type Transfer struct {
 	NewID  TicketID
 }
 
+var errTransferToItself = &Error{Code: Invalid, Detail: "A ticket cannot be transferred to the queue that it is in.",
+	Fields: []FieldError{{"queue", "must be another queue"}}}
+
 func (a *Transfer) subject() TicketID { return a.Ticket }
 
 func (a *Transfer) decide(s *State, c *Command) (*Event, error) {
 	t := *s.slots[a.Ticket].ticket
 	if err := mustBe(&t, Waiting, Called, Serving); err != nil {
 		return nil, err
-	}
-	if a.To == s.id {
-		return nil, &Error{Code: Invalid, Detail: "A ticket cannot be transferred to the queue that it is in.",
-			Fields: []FieldError{{"queue", "must be another queue"}}}
 	}
 	t.State, t.FinishedAt = Transferred, s.now(c)
 	t.TransferredTo, t.TransferQueue = a.NewID, a.To

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"time"
 
 	"nowserving/bench/load"
@@ -24,6 +25,7 @@ type config struct {
 	rate                               float64
 	duration, warmup                   time.Duration
 	mix, redisAddr, dir, fsync         string
+	profile                            string
 	tickets, json                      bool
 }
 
@@ -46,6 +48,17 @@ func run(ctx context.Context, args []string) error {
 	c, err := parse(args[0], args[1:])
 	if err != nil {
 		return err
+	}
+	if c.profile != "" {
+		file, err := os.Create(c.profile)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	all, err := measure(ctx, args[0], c)
 	if err != nil {
@@ -74,6 +87,7 @@ func parse(name string, args []string) (config, error) {
 	f.StringVar(&c.redisAddr, "redis", "", "host:port of a Redis to use (its keys bench:* are deleted); empty: start a private one")
 	f.StringVar(&c.dir, "dir", "", "where the private Redis keeps its data; empty: the temporary folder")
 	f.StringVar(&c.fsync, "appendfsync", "always", "of the private Redis")
+	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the run to this file")
 	f.BoolVar(&c.json, "json", false, "print JSON with every run")
 	if err := f.Parse(args); err != nil {
 		return c, err
@@ -90,6 +104,11 @@ func measure(ctx context.Context, name string, c config) ([]load.Series, error) 
 		return one(lineSeries(ctx, c))
 	case "position":
 		return one(positionSeries(ctx, c))
+	case "core":
+		return one(coreSeries(ctx, c))
+	case "core-position":
+		c.mix = "get=1"
+		return one(coreSeries(ctx, c))
 	case "echo":
 		return one(echoSeries(ctx, c))
 	case "all":

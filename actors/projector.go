@@ -1,0 +1,142 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// Bounds of the projector.
+const (
+	projectEvery = 200 * time.Millisecond
+	projectBatch = 256
+	sweepPage    = 1_000
+)
+
+// QueueList is the list of queues in the directory, which follows the journals.
+type QueueList interface {
+	// PutViews records what queues are at a version, unless more recent things
+	// are recorded. A view that says queue_not_found is of a deleted queue.
+	PutViews(ctx context.Context, views map[string]*messages.View) error
+	// KnownVersions gives the recorded versions, 0 for unknown queues.
+	KnownVersions(ctx context.Context, queues []string) ([]uint64, error)
+}
+
+// Projector keeps the list of queues up with the journals. What it is told may
+// be lost: at its start it compares the list with every journal.
+type Projector struct {
+	queues  *Queues
+	journal Journal
+	list    QueueList
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	dirty map[string]struct{}
+}
+
+// NewProjector makes a projector; Run does its work.
+func NewProjector(queues *Queues, journal Journal, list QueueList, log *slog.Logger) *Projector {
+	return &Projector{queues: queues, journal: journal, list: list, log: log, dirty: make(map[string]struct{})}
+}
+
+// Note tells that a queue has moved on. It never blocks.
+func (p *Projector) Note(id string) {
+	p.mu.Lock()
+	p.dirty[id] = struct{}{}
+	p.mu.Unlock()
+}
+
+// Run works until ctx is over.
+func (p *Projector) Run(ctx context.Context) error {
+	tick := time.NewTicker(projectEvery)
+	defer tick.Stop()
+	swept := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if !swept {
+			if err := p.Sweep(ctx); err != nil {
+				p.log.Warn("the journals cannot be compared with the list of queues", "error", err)
+				continue
+			}
+			swept = true
+		}
+		for p.project(ctx) {
+		}
+	}
+}
+
+// project records some of what has moved on; it is true while there is more to do at once.
+func (p *Projector) project(ctx context.Context) bool {
+	ids, more := p.take()
+	if len(ids) == 0 {
+		return false
+	}
+	views := make(map[string]*messages.View, len(ids))
+	for _, id := range ids {
+		v := p.queues.Read(ctx, &messages.Read{Queue: id, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
+		gone := v.Problem != nil && v.Problem.Code == string(queue.QueueNotFound)
+		switch {
+		case v.Problem != nil && !gone, v.InTransit > 0:
+			// A queue whose transfers have not all arrived stays behind in the
+			// list on purpose: should this node die, the sweep of the next one
+			// loads the queue, and it sends them again.
+			p.Note(id)
+			more = false
+		case v.Version > 0:
+			views[id] = v
+		}
+	}
+	if err := p.list.PutViews(ctx, views); err != nil {
+		p.log.Warn("the list of queues cannot be kept up", "error", err)
+		for id := range views {
+			p.Note(id)
+		}
+		return false
+	}
+	return more
+}
+
+func (p *Projector) take() (ids []string, more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.dirty {
+		if len(ids) == projectBatch {
+			return ids, true
+		}
+		ids = append(ids, id)
+		delete(p.dirty, id)
+	}
+	return ids, false
+}
+
+// Sweep notes every queue whose journal is not where the list says.
+func (p *Projector) Sweep(ctx context.Context) error {
+	for after := ""; ; {
+		ids, err := p.journal.Queues(ctx, after, sweepPage)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		after = ids[len(ids)-1]
+		versions, err := p.journal.Versions(ctx, ids)
+		if err != nil {
+			return err
+		}
+		known, err := p.list.KnownVersions(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for i, id := range ids {
+			if versions[i] != known[i] {
+				p.Note(id)
+			}
+		}
+	}
+}
