@@ -160,6 +160,10 @@ func callNext() *messages.Command {
 	return &messages.Command{Action: &messages.Command_CallNext{CallNext: &messages.CallNext{}}}
 }
 
+func setStatus(status messages.Status) *messages.Command {
+	return &messages.Command{Action: &messages.Command_SetStatus{SetStatus: &messages.SetStatus{Status: status}}}
+}
+
 func transfer(ticket []byte, to string) *messages.Command {
 	return &messages.Command{Action: &messages.Command_Transfer{Transfer: &messages.Transfer{Ticket: ticket, To: to, NewId: newID()}}}
 }

@@ -195,13 +195,11 @@ func holds(issued []Issued, number string) bool {
 	return false
 }
 
+// borneOn tells whether a ticket that joined on that day or later bears the
+// number; the newest one stands first.
 func (s *State) borneOn(day int32, number string) bool {
-	for slot := s.numbers[number]; slot != nil; slot = slot.same {
-		if serviceDay(slot.ticket.EnqueuedAt, s.loc) >= day {
-			return true
-		}
-	}
-	return false
+	newest := s.numbers[number]
+	return newest != nil && serviceDay(newest.ticket.EnqueuedAt, s.loc) >= day
 }
 
 // formatNumber writes the sequence with three digits or more.

@@ -10,6 +10,7 @@ import (
 
 // After every operation all is compared, on lines of one and two levels.
 func TestLineAgainstModelSmall(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, most := range []int{3, 10, 70, 200, 700} {
 		m := &lineModel{t: t}
@@ -33,6 +34,7 @@ func TestLineAgainstModelSmall(t *testing.T) {
 // A million operations on a line that grows to thousands and shrinks. Under the
 // race detector the time decides how many they are.
 func TestLineAgainstModelLarge(t *testing.T) {
+	t.Parallel()
 	const operations, most = 1_000_000, 12_000
 	deadline := time.Now().Add(10 * time.Second)
 	r := rand.New(rand.NewPCG(3, 4))
@@ -76,6 +78,7 @@ func TestLineFirstInFirstOut(t *testing.T) {
 
 // Emptied from any end, a line of several levels keeps its promises.
 func TestLineEmptied(t *testing.T) {
+	t.Parallel()
 	const n = 5000 // three levels
 	r := rand.New(rand.NewPCG(5, 6))
 	for name, pick := range map[string]func(n int) int{

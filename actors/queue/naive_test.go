@@ -23,18 +23,12 @@ type naive struct {
 
 	day      string
 	seq      int
-	today    map[string]bool // numbers of the day
 	issuedAt Time
-	issued   map[string]naiveIssue // when a number was last given out
+	issued   map[string]bool // numbers of the day
 
 	keys, arrivals map[OpID]naiveKey
 	places         map[TicketID]Time
 	out            map[TicketID]bool // transferred, not known to have arrived
-}
-
-type naiveIssue struct {
-	day string
-	at  Time
 }
 
 type naiveKey struct {
@@ -51,7 +45,7 @@ type naiveEvent struct {
 }
 
 func newNaive() *naive {
-	return &naive{issued: map[string]naiveIssue{}, keys: map[OpID]naiveKey{}, arrivals: map[OpID]naiveKey{}, places: map[TicketID]Time{}, out: map[TicketID]bool{}}
+	return &naive{keys: map[OpID]naiveKey{}, arrivals: map[OpID]naiveKey{}, places: map[TicketID]Time{}, out: map[TicketID]bool{}}
 }
 
 // do answers with a refusal's code, or the version of what is replayed, or an event.
@@ -221,28 +215,27 @@ func (m *naive) configure(f Field, c Config) {
 
 // number issues the next of the day: three digits or more. Where a change of
 // the timezone makes it a new day in which the last number was given out too,
-// the sequence goes on. That no number comes twice in a day is looked at apart:
-// neither in one day of the count nor in one of the clock on the wall.
+// the sequence goes on. What a ticket bears that joined on that day is skipped.
 func (m *naive) number(now Time) string {
 	zone, _ := time.LoadLocation(m.config.Timezone)
 	dayOf := func(t Time) string { return time.UnixMilli(int64(t)).In(zone).Format(time.DateOnly) }
 	if day := dayOf(now); day > m.day {
 		if dayOf(m.issuedAt) < day {
-			m.seq, m.today = 0, map[string]bool{}
+			m.seq, m.issued = 0, map[string]bool{}
 		}
 		m.day = day
 	}
 	for {
 		m.seq++
 		n := fmt.Sprintf("%s%03d", m.config.Prefix, m.seq)
-		if m.today[n] {
-			continue
+		taken := m.issued[n]
+		for _, t := range m.tickets {
+			taken = taken || t.Number == n && dayOf(t.EnqueuedAt) >= m.day
 		}
-		if last, ok := m.issued[n]; ok && (last.day == m.day || dayOf(last.at) == m.day) {
-			panic("number " + n + " twice in a day")
+		if !taken {
+			m.issued[n], m.issuedAt = true, now
+			return n
 		}
-		m.today[n], m.issued[n], m.issuedAt = true, naiveIssue{m.day, now}, now
-		return n
 	}
 }
 

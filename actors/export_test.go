@@ -1,0 +1,36 @@
+package actors
+
+import (
+	"context"
+
+	"nowserving/messages"
+)
+
+// ReadJournal gives every event after a version.
+func ReadJournal(ctx context.Context, j Journal, id string, after uint64) ([]*messages.Event, error) {
+	var all []*messages.Event
+	for {
+		entries, err := j.Read(ctx, id, after, readEntries)
+		if err != nil || len(entries) == 0 {
+			return all, err
+		}
+		for _, entry := range entries {
+			events, err := decodeEntry(entry)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range events {
+				if e.Version > after {
+					all = append(all, e)
+				}
+			}
+			after = entry.Last
+		}
+	}
+}
+
+// EncodeRecord is encodeRecord, for records that a test makes.
+var EncodeRecord = encodeRecord
+
+// DecodeRecord is decodeRecord.
+var DecodeRecord = decodeRecord

@@ -1,0 +1,226 @@
+package actors_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"nowserving/actors"
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// faulty is a journal whose next appends fail as a test says.
+type faulty struct {
+	actors.Journal
+	mu   sync.Mutex
+	next []fault
+}
+
+// fault is what happens to one append.
+type fault struct {
+	written bool  // it is written before the error is given
+	err     error // the answer
+	// before runs ahead of it.
+	before func()
+}
+
+func (f *faulty) fail(faults ...fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next = append(f.next, faults...)
+}
+
+func (f *faulty) Append(ctx context.Context, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+	f.mu.Lock()
+	var now fault
+	if len(f.next) > 0 {
+		now, f.next = f.next[0], f.next[1:]
+	}
+	f.mu.Unlock()
+	if now.before != nil {
+		now.before()
+	}
+	if now.err == nil || now.written {
+		if err := f.Journal.Append(ctx, id, owner, prev, e); err != nil {
+			return err
+		}
+	}
+	return now.err
+}
+
+func faultyNode(t *testing.T, options ...func(*actors.GrainDeps)) (*node, *faulty) {
+	t.Helper()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	f := &faulty{Journal: j}
+	return startNode(t, f, options...), f
+}
+
+// An append whose answer was lost is neither doubled nor forgotten: the grain
+// reads what became of it and answers that.
+func TestLostAnswerOfAnAppend(t *testing.T) {
+	t.Parallel()
+	for _, written := range []bool{true, false} {
+		t.Run(fmt.Sprintf("written=%v", written), func(t *testing.T) {
+			n, f := faultyNode(t)
+			n.do(t, "a", create(1))
+			n.do(t, "a", enqueue())
+			f.fail(fault{written: written, err: queue.ErrUnknown})
+			a := n.do(t, "a", enqueue())
+			if a.Version != 3 || a.Event.Ticket.Number != "A002" {
+				t.Fatalf("answered version %d, ticket %s", a.Version, a.Event.Ticket.Number)
+			}
+			if v := n.describe("a"); v.Version != 3 || v.Waiting != 2 {
+				t.Fatalf("the queue is at %d with %d waiting", v.Version, v.Waiting)
+			}
+		})
+	}
+}
+
+// While the store is away nothing is acknowledged; when it is back the queue
+// goes on by itself.
+func TestStoreAwayAndBack(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	f.fail(fault{err: queue.ErrUnavailable})
+	// The claim still works here, so the grain loads again and retries by itself.
+	if a := n.do(t, "a", enqueue()); a.Version != 2 {
+		t.Fatalf("version %d after one refused append, want 2", a.Version)
+	}
+}
+
+// Two activations of one queue, forced at once: the fence lets one write. Each
+// answers only what it appended itself, or what it read after claiming anew.
+func TestTwoActivationsAtOnce(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	nodes := []*node{startNode(t, j), startNode(t, j)}
+	nodes[0].do(t, "a", create(1))
+	const each = 100
+	var mu sync.Mutex
+	versions, numbers := map[uint64]int{}, map[string]int{}
+	var wg sync.WaitGroup
+	for _, n := range nodes {
+		for range 4 {
+			wg.Go(func() {
+				for range each {
+					a := n.try("a", enqueue())
+					if a.Problem != nil {
+						// Refusing is truthful; saying what did not happen is not.
+						if a.Problem.Code != string(queue.Unavailable) && a.Problem.Code != string(queue.OutcomeUnknown) {
+							t.Errorf("refused with %s", a.Problem.Code)
+						}
+						continue
+					}
+					mu.Lock()
+					versions[a.Version]++
+					numbers[a.Event.Ticket.Number]++
+					mu.Unlock()
+					// A read through this node shows what was acknowledged before it.
+					if v := n.describe("a"); v.Problem == nil && v.Version < a.Version {
+						t.Errorf("a read at version %d after version %d was acknowledged", v.Version, a.Version)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for v, times := range versions {
+		if times != 1 {
+			t.Errorf("version %d was answered %d times", v, times)
+		}
+	}
+	for number, times := range numbers {
+		if times != 1 {
+			t.Errorf("number %s was given %d times", number, times)
+		}
+	}
+	if len(versions) < each {
+		t.Errorf("only %d of %d commands were accepted", len(versions), 8*each)
+	}
+	events := journalEvents(t, j, "a")
+	for v := range versions {
+		if v > uint64(len(events)) || events[v-1].Version != v {
+			t.Fatalf("version %d was acknowledged and is not in the journal", v)
+		}
+	}
+}
+
+// The stale one of two activations does not answer a read from its state.
+func TestStaleActivationAnswersNoRead(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	old, young := startNode(t, j), startNode(t, j)
+	old.do(t, "a", create(1))
+	for i := range 20 {
+		young.do(t, "a", enqueue())
+		if v := old.describe("a"); v.Problem != nil || v.Waiting != uint32(2*i+1) {
+			t.Fatalf("the old activation saw %d waiting (%v), want %d", v.Waiting, v.Problem, 2*i+1)
+		}
+		old.do(t, "a", enqueue())
+	}
+}
+
+// What was decided on top of an append that failed is decided again, by the
+// state as it then is.
+func TestNothingDecidedAheadIsShown(t *testing.T) {
+	t.Parallel()
+	decided := make(chan struct{}, 100) // a command is given its time when it is decided
+	n, f := faultyNode(t, func(d *actors.GrainDeps) {
+		now := d.Now
+		d.Now = func() queue.Time { decided <- struct{}{}; return now() }
+	})
+	other := startNode(t, f.Journal)
+	n.do(t, "a", create(1))
+	n.do(t, "a", enqueue())
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f.fail(fault{before: func() { close(entered); <-leave }})
+	first := make(chan *messages.Answer, 1)
+	go func() { first <- n.try("a", enqueue()) }()
+	<-entered
+	// Meanwhile another activation pauses the queue, so that the append under
+	// way will be fenced off; the call is decided before anybody here knows.
+	other.do(t, "a", setStatus(messages.Status_STATUS_PAUSED))
+	for len(decided) > 0 {
+		<-decided
+	}
+	second := make(chan *messages.Answer, 1)
+	go func() { second <- n.try("a", callNext()) }()
+	<-decided
+	view := make(chan *messages.View, 1)
+	go func() { view <- n.describe("a") }()
+	close(leave)
+	a, b, v := <-first, <-second, <-view
+	if a.Problem != nil || v.Problem != nil {
+		t.Fatalf("refused: %v %v", a.Problem, v.Problem)
+	}
+	if b.Problem == nil || b.Problem.Code != string(queue.QueuePaused) {
+		t.Fatalf("call-next in a paused queue: %v", b)
+	}
+	if v.Status != messages.Status_STATUS_PAUSED {
+		t.Fatalf("a read shows the queue %s", v.Status)
+	}
+	events := journalEvents(t, n.journal, "a")
+	if len(events) != 4 || a.Version != 4 {
+		t.Fatalf("%d events, the enqueue was told version %d", len(events), a.Version)
+	}
+}
+
+func journalEvents(t testing.TB, j actors.Journal, id string) []*messages.Event {
+	t.Helper()
+	events, err := actors.ReadJournal(context.Background(), j, id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range events {
+		if e.Version != uint64(i+1) {
+			t.Fatalf("event %d of the journal has version %d", i+1, e.Version)
+		}
+	}
+	return events
+}
