@@ -34,8 +34,7 @@ func (g *grain) committed(m *committed) {
 		}
 	}
 	if g.image != nil && g.image.Version <= g.durable {
-		g.saveSnapshot(g.image)
-		g.image = nil
+		g.saveSnapshot()
 	}
 }
 
@@ -106,11 +105,16 @@ func (g *grain) snapshotDue() bool {
 	return !g.snapshotting && g.image == nil && g.sinceSnapshot >= max(snapshotEvery, g.state.Size()/2)
 }
 
-// saveSnapshot writes an image of a durable version down, beside the actor.
-func (g *grain) saveSnapshot(img *queue.Image) {
-	g.snapshotting = true
-	trimTo := min(g.state.TrimTo(), img.Version)
-	owner := g.committer.owner
+// capture takes the image of a snapshot, to be saved when its version is durable.
+func (g *grain) capture() {
+	g.image, g.trimTo = g.state.Image(), g.state.TrimTo()
+	g.sinceSnapshot, g.forgotten = 0, false
+}
+
+// saveSnapshot writes the image down, beside the actor.
+func (g *grain) saveSnapshot() {
+	img, trimTo, owner := g.image, g.trimTo, g.committer.owner
+	g.image, g.snapshotting = nil, true
 	go func() {
 		ctx, cancel := context.WithTimeout(g.ctx, snapshotTimeout)
 		defer cancel()

@@ -25,18 +25,20 @@ type batch struct {
 
 func (b *batch) full() bool { return b.events >= maxBatchEvents || len(b.data) >= maxBatchBytes }
 
+// add changes nothing where an event cannot be encoded, which is a panic: a
+// half added one would be written.
 func (b *batch) add(it *item) {
+	if it.event != nil {
+		if b.events == 0 {
+			b.epoch, b.first = it.event.Epoch, it.event.Version
+		}
+		m := eventToMessage(it.event)
+		b.data = appendEvent(b.data, b.epoch, m)
+		b.events++
+		b.last, b.lastOp = it.event.Version, it.event.Op
+		it.message = m
+	}
 	b.items = append(b.items, it)
-	if it.event == nil {
-		return
-	}
-	if b.events == 0 {
-		b.epoch, b.first = it.event.Epoch, it.event.Version
-	}
-	b.events++
-	b.last, b.lastOp = it.event.Version, it.event.Op
-	it.message = eventToMessage(it.event)
-	b.data = appendEvent(b.data, b.epoch, it.message)
 }
 
 // committer is the group commit of one claim of one queue. The grain lines up

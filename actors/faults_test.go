@@ -211,6 +211,43 @@ func TestNothingDecidedAheadIsShown(t *testing.T) {
 	}
 }
 
+// A command that makes the grain panic is answered, is not tried again, and
+// does not end the queue.
+func TestPanicDoesNotEndTheQueue(t *testing.T) {
+	t.Parallel()
+	n, _ := faultyNode(t)
+	n.do(t, "a", create(1))
+	poison := enqueue()
+	poison.By = "\xff" // no text that a record can hold; the gateway never sends it
+	if a := n.try("a", poison); a.Problem == nil || a.Problem.Code != string(queue.OutcomeUnknown) {
+		t.Fatalf("the poison was answered %v", a)
+	}
+	if a := n.do(t, "a", enqueue()); a.Version != 2 || a.Event.Ticket.Number != "A001" {
+		t.Fatalf("after the panic: version %d, %s", a.Version, a.Event.Ticket.Number)
+	}
+}
+
+// A damaged journal is not served, and says so as unavailable; the others are.
+func TestDamagedJournalIsNotServed(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	n := startNode(t, j)
+	n.do(t, "b", create(1))
+	ctx := context.Background()
+	owner := queue.OwnerID{1}
+	if _, err := j.Claim(ctx, "a", owner); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append(ctx, "a", owner, queue.OpID{}, queue.Entry{First: 1, Last: 1, Op: queue.OpID{2}, Data: []byte("garbage")}); err != nil {
+		t.Fatal(err)
+	}
+	if a := n.try("a", enqueue()); a.Problem == nil || a.Problem.Code != string(queue.Unavailable) {
+		t.Fatalf("a damaged queue answered %v", a)
+	}
+	n.do(t, "b", enqueue())
+}
+
 func journalEvents(t testing.TB, j actors.Journal, id string) []*messages.Event {
 	t.Helper()
 	events, err := actors.ReadJournal(context.Background(), j, id, 0)

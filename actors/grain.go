@@ -65,12 +65,14 @@ type grain struct {
 	committer *committer   // of that state
 	durable   uint64       // the newest version that is known to be durable
 
+	current *item   // the one that is being decided
 	stash   []*item // while the state is loaded
 	loading *loaded // the load under way
 	retryAt time.Time
 
 	sinceSnapshot int
 	image         *queue.Image // waits until its version is durable
+	trimTo        uint64       // of that image
 	snapshotting  bool
 	forgotten     bool // the outbox shrank since the last snapshot
 	captures      captures
@@ -90,6 +92,8 @@ type item struct {
 	answer   any
 	// sent: the event stood in an append whose fate is not known yet.
 	sent bool
+	// given: it has been answered, and is not to be decided again.
+	given bool
 	// placed: the target of the transfer keeps a place.
 	placed bool
 }
@@ -164,8 +168,9 @@ func (g *grain) Receive(ctx actor.Context) {
 // fault in one command must not end the queue.
 func (g *grain) panicked(ctx actor.Context, reason any) {
 	g.log.Error("the queue grain panicked; its state is loaded again", "panic", reason, "stack", string(debug.Stack()))
-	if ctx.Sender() != nil {
-		g.refuse(&item{sender: ctx.Sender(), request: ctx.Message()}, queue.ErrOutcomeUnknown)
+	if it := g.current; it != nil {
+		g.refuse(it, queue.ErrOutcomeUnknown)
+		it.given = true // it must not bring the queue down again and again
 	}
 	g.reset(nil)
 }
@@ -188,6 +193,7 @@ func (g *grain) take(it *item) {
 // decide finds the answer to a request and lines it up behind all that the
 // answer depends on.
 func (g *grain) decide(it *item) {
+	g.current = it // stays where a panic ends this, for panicked to find
 	switch m := it.request.(type) {
 	case *messages.Read:
 		it.answer = g.read(m)
@@ -195,10 +201,12 @@ func (g *grain) decide(it *item) {
 		it.answer = g.keepPlace(m)
 	case *messages.Command:
 		if !g.decideCommand(it, m) {
+			g.current = nil
 			return
 		}
 	}
 	g.committer.line(it)
+	g.current = nil
 }
 
 // decideCommand is false where the answer has to wait for another queue.
@@ -229,7 +237,7 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 		}
 		it.event = decision.Event
 		if g.sinceSnapshot++; g.snapshotDue() {
-			g.image, g.sinceSnapshot, g.forgotten = g.state.Image(), 0, false
+			g.capture()
 		}
 	}
 	return true
@@ -257,13 +265,18 @@ func (g *grain) reset(failed []*item) {
 	if g.committer != nil {
 		failed = append(failed, g.committer.end()...)
 	}
+	again := make([]*item, 0, len(failed)+len(g.stash))
 	for _, it := range failed {
+		if it.given {
+			continue
+		}
 		if !it.sent {
 			it.event = nil
 		}
 		it.answer, it.replayOf, it.message = nil, 0, nil
+		again = append(again, it)
 	}
-	g.stash = append(failed, g.stash...)
+	g.stash = append(again, g.stash...)
 	g.state, g.committer, g.image, g.loading = nil, nil, nil, nil
 	g.captures.held = nil // their ids are not given out again
 	if len(g.stash) > 0 {
@@ -279,8 +292,8 @@ func (g *grain) maybeStop(ctx actor.Context) {
 	}
 	// Replaying a few events is cheaper than writing the whole state down.
 	if g.state != nil && (g.sinceSnapshot > snapshotEvery/5 || g.forgotten) {
-		g.sinceSnapshot, g.forgotten = 0, false
-		g.saveSnapshot(g.state.Image())
+		g.capture()
+		g.saveSnapshot()
 		return
 	}
 	ctx.Stop(ctx.Self())

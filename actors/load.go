@@ -154,10 +154,8 @@ func (g *grain) loaded(m *loaded) {
 		g.absent()
 		return
 	}
-	waited := g.stash
-	g.stash = nil
 	if m.err != nil {
-		g.loadFailed(m.err, waited)
+		g.loadFailed(m.err)
 		return
 	}
 	g.state, g.durable = m.state, m.head.Version
@@ -166,7 +164,9 @@ func (g *grain) loaded(m *loaded) {
 	for _, t := range m.state.Outbox() {
 		g.deliver(t, nil)
 	}
-	for _, it := range waited {
+	for len(g.stash) > 0 && g.state == m.state {
+		it := g.stash[0]
+		g.stash = g.stash[1:]
 		g.resume(it, m)
 	}
 }
@@ -217,13 +217,15 @@ func (g *grain) happenedAnswer(e *queue.Event, it *item) any {
 	return answerOf(e)
 }
 
-func (g *grain) loadFailed(err error, waited []*item) {
+func (g *grain) loadFailed(err error) {
 	if errors.Is(err, queue.ErrDamaged) {
 		g.log.Error("the queue's journal is damaged; the queue is not served", "error", err)
 	} else {
 		g.log.Warn("the queue could not be loaded", "error", err)
 	}
 	g.retryAt = time.Now().Add(loadBackoff)
+	waited := g.stash
+	g.stash = nil
 	for _, it := range waited {
 		if it.sent {
 			g.refuse(it, queue.ErrOutcomeUnknown)

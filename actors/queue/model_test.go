@@ -109,7 +109,7 @@ func compareEvent(t *testing.T, m *naive, got *Event, want *naiveEvent, c *Comma
 	t.Helper()
 	whole := Event{
 		Version: m.version, Epoch: m.epoch, At: m.at, By: c.By, Kind: want.kind,
-		Ticket: want.ticket, Position: want.position, Day: got.Day, Seq: got.Seq,
+		Ticket: want.ticket, Position: want.position, Day: want.day, Seq: want.seq,
 		Op: c.Op, Keyed: c.Keyed, Fingerprint: fingerprint(c),
 	}
 	if !want.kind.OfTicket() {

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -42,6 +43,8 @@ type naiveEvent struct {
 	ticket          *Ticket
 	position        int
 	waiting, active int // as they were when it was decided
+	day             int32
+	seq             uint64
 }
 
 func newNaive() *naive {
@@ -153,6 +156,7 @@ func (m *naive) onQueue(c *Command, now Time, e *naiveEvent) Code {
 		if m.status == Closed {
 			return QueueClosed
 		}
+		defer func() { e.day, e.seq = m.dayNumber(), uint64(m.seq) }()
 		m.join(Ticket{
 			ID: do.ID, Visit: do.ID, Number: m.number(now), Priority: do.Priority, Source: do.Source,
 			Service: do.Service, Customer: do.Customer, Payload: do.Payload, EnqueuedBy: c.By, EnqueuedAt: now,
@@ -237,6 +241,15 @@ func (m *naive) number(now Time) string {
 			return n
 		}
 	}
+}
+
+// dayNumber is the day as yyyymmdd.
+func (m *naive) dayNumber() int32 {
+	n, err := strconv.Atoi(strings.ReplaceAll(m.day, "-", ""))
+	if err != nil {
+		panic(err)
+	}
+	return int32(n)
 }
 
 func (m *naive) full(now Time) bool {

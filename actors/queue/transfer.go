@@ -20,6 +20,13 @@ var errTransferToItself = &Error{Code: Invalid, Detail: "A ticket cannot be tran
 
 func (a *Transfer) subject() TicketID { return a.Ticket }
 
+func (a *Transfer) validate() error {
+	if !a.To.Valid() {
+		return ErrQueueNotFound
+	}
+	return nil
+}
+
 func (a *Transfer) decide(s *State, c *Command) (*Event, error) {
 	t := *s.slots[a.Ticket].ticket
 	if err := mustBe(&t, Waiting, Called, Serving); err != nil {

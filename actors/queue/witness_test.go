@@ -32,7 +32,7 @@ func (w *witness) do(c *Command) (Decision, error) {
 	if w.thorough {
 		before = w.live.Image()
 	}
-	version := w.live.Version()
+	version, unchanged := w.live.Version(), w.watch(c.Do.subject())
 	d, err := w.live.Decide(c)
 	if w.thorough && !sameImage(before, w.live.Image()) || w.live.Version() != version {
 		w.t.Fatalf("deciding %T changed the state", c.Do)
@@ -45,7 +45,27 @@ func (w *witness) do(c *Command) (Decision, error) {
 		return d, err
 	}
 	w.apply(d.Event)
+	unchanged()
 	return d, nil
+}
+
+// watch holds the command's ticket, or the first in line where it names none, to
+// its promise never to be changed: readers and images share it.
+func (w *witness) watch(id TicketID) (unchanged func()) {
+	slot := w.live.slots[id]
+	if slot == nil && w.live.Waiting() > 0 {
+		slot = w.live.waiting().at(0)
+	}
+	if slot == nil {
+		return func() {}
+	}
+	held, was := slot.ticket, *slot.ticket
+	return func() {
+		w.t.Helper()
+		if !reflect.DeepEqual(*held, was) {
+			w.t.Fatalf("a ticket was changed in place: %+v was %+v", *held, was)
+		}
+	}
 }
 
 // decideRestored holds a state that came from an image to the same answers.
