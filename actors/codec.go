@@ -208,6 +208,10 @@ func encodeSnapshot(img *queue.Image) (queue.Snapshot, error) {
 		Status: messages.Status(img.Status), Day: uint32(img.Day), Seq: img.Seq,
 		Tickets: ticketsToMessages(img.Tickets), Outbox: ticketsToMessages(img.Outbox),
 		Keys: rememberedToMessages(img.Keys), Arrivals: rememberedToMessages(img.Arrivals),
+		IssuedAt: int64(img.IssuedAt),
+	}
+	for _, i := range img.Issued {
+		m.Issued = append(m.Issued, &messages.Issued{Prefix: i.Prefix, First: i.First, Last: i.Last})
 	}
 	if img.Config != nil {
 		m.Config = configToMessage(img.Config)
@@ -228,6 +232,10 @@ func decodeSnapshot(s queue.Snapshot) (*queue.State, error) {
 		ID: queue.ID(m.Id), Version: m.Version, Epoch: m.Epoch, LastAt: queue.Time(m.LastAt), Exists: m.Exists,
 		Status: queue.Status(m.Status), Day: int32(m.Day), Seq: m.Seq,
 		Keys: rememberedFromMessages(m.Keys), Arrivals: rememberedFromMessages(m.Arrivals),
+		IssuedAt: queue.Time(m.IssuedAt),
+	}
+	for _, i := range m.Issued {
+		img.Issued = append(img.Issued, queue.Issued{Prefix: i.Prefix, First: i.First, Last: i.Last})
 	}
 	if m.Config != nil {
 		img.Config = configFromMessage(m.Config)

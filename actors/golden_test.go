@@ -123,6 +123,7 @@ func goldenSnapshot() *messages.Snapshot {
 		Keys:     []*messages.Remembered{{Op: id16(1), Version: 3, Fingerprint: 9, At: 1763800000000}},
 		Arrivals: []*messages.Remembered{{Op: id16(2), Version: 4, At: 1763800000000}},
 		Outbox:   []*messages.Ticket{goldenTicket()},
+		IssuedAt: 1763800003000, Issued: []*messages.Issued{{Prefix: "A", First: 1, Last: 42}},
 	}
 }
 

@@ -913,6 +913,8 @@ type Snapshot struct {
 	Keys          []*Remembered          `protobuf:"bytes,11,rep,name=keys,proto3" json:"keys,omitempty"`
 	Arrivals      []*Remembered          `protobuf:"bytes,12,rep,name=arrivals,proto3" json:"arrivals,omitempty"`
 	Outbox        []*Ticket              `protobuf:"bytes,13,rep,name=outbox,proto3" json:"outbox,omitempty"`
+	IssuedAt      int64                  `protobuf:"varint,14,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"` // when the last number was given out
+	Issued        []*Issued              `protobuf:"bytes,15,rep,name=issued,proto3" json:"issued,omitempty"`                      // the day's numbers by prefix
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1038,6 +1040,81 @@ func (x *Snapshot) GetOutbox() []*Ticket {
 	return nil
 }
 
+func (x *Snapshot) GetIssuedAt() int64 {
+	if x != nil {
+		return x.IssuedAt
+	}
+	return 0
+}
+
+func (x *Snapshot) GetIssued() []*Issued {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
+// Issued: places of a service day's sequence whose numbers bear a prefix.
+type Issued struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	First         uint64                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint64                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issued) Reset() {
+	*x = Issued{}
+	mi := &file_queue_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issued) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issued) ProtoMessage() {}
+
+func (x *Issued) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issued.ProtoReflect.Descriptor instead.
+func (*Issued) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Issued) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Issued) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Issued) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // Command: one wish of one user to one queue.
 type Command struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -1075,7 +1152,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_queue_proto_msgTypes[6]
+	mi := &file_queue_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1164,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[6]
+	mi := &file_queue_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1177,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{6}
+	return file_queue_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Command) GetQueue() string {
@@ -1443,7 +1520,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_queue_proto_msgTypes[7]
+	mi := &file_queue_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1532,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[7]
+	mi := &file_queue_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1545,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{7}
+	return file_queue_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Create) GetEpoch() string {
@@ -1495,7 +1572,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_queue_proto_msgTypes[8]
+	mi := &file_queue_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1584,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[8]
+	mi := &file_queue_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1597,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{8}
+	return file_queue_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Configure) GetFields() uint32 {
@@ -1546,7 +1623,7 @@ type SetStatus struct {
 
 func (x *SetStatus) Reset() {
 	*x = SetStatus{}
-	mi := &file_queue_proto_msgTypes[9]
+	mi := &file_queue_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1635,7 @@ func (x *SetStatus) String() string {
 func (*SetStatus) ProtoMessage() {}
 
 func (x *SetStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[9]
+	mi := &file_queue_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1648,7 @@ func (x *SetStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStatus.ProtoReflect.Descriptor instead.
 func (*SetStatus) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{9}
+	return file_queue_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetStatus) GetStatus() Status {
@@ -1589,7 +1666,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_queue_proto_msgTypes[10]
+	mi := &file_queue_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1678,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[10]
+	mi := &file_queue_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1691,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{10}
+	return file_queue_proto_rawDescGZIP(), []int{11}
 }
 
 type Enqueue struct {
@@ -1631,7 +1708,7 @@ type Enqueue struct {
 
 func (x *Enqueue) Reset() {
 	*x = Enqueue{}
-	mi := &file_queue_proto_msgTypes[11]
+	mi := &file_queue_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1720,7 @@ func (x *Enqueue) String() string {
 func (*Enqueue) ProtoMessage() {}
 
 func (x *Enqueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[11]
+	mi := &file_queue_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1733,7 @@ func (x *Enqueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enqueue.ProtoReflect.Descriptor instead.
 func (*Enqueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{11}
+	return file_queue_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Enqueue) GetId() []byte {
@@ -1713,7 +1790,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_queue_proto_msgTypes[12]
+	mi := &file_queue_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1802,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[12]
+	mi := &file_queue_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1815,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{12}
+	return file_queue_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Move) GetTicket() []byte {
@@ -1779,7 +1856,7 @@ type Remove struct {
 
 func (x *Remove) Reset() {
 	*x = Remove{}
-	mi := &file_queue_proto_msgTypes[13]
+	mi := &file_queue_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1868,7 @@ func (x *Remove) String() string {
 func (*Remove) ProtoMessage() {}
 
 func (x *Remove) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[13]
+	mi := &file_queue_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1881,7 @@ func (x *Remove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remove.ProtoReflect.Descriptor instead.
 func (*Remove) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{13}
+	return file_queue_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Remove) GetTicket() []byte {
@@ -1830,7 +1907,7 @@ type CallNext struct {
 
 func (x *CallNext) Reset() {
 	*x = CallNext{}
-	mi := &file_queue_proto_msgTypes[14]
+	mi := &file_queue_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1919,7 @@ func (x *CallNext) String() string {
 func (*CallNext) ProtoMessage() {}
 
 func (x *CallNext) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[14]
+	mi := &file_queue_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1932,7 @@ func (x *CallNext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallNext.ProtoReflect.Descriptor instead.
 func (*CallNext) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{14}
+	return file_queue_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CallNext) GetDesk() string {
@@ -1875,7 +1952,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_queue_proto_msgTypes[15]
+	mi := &file_queue_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +1964,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[15]
+	mi := &file_queue_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +1977,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{15}
+	return file_queue_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Call) GetTicket() []byte {
@@ -1926,7 +2003,7 @@ type Recall struct {
 
 func (x *Recall) Reset() {
 	*x = Recall{}
-	mi := &file_queue_proto_msgTypes[16]
+	mi := &file_queue_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2015,7 @@ func (x *Recall) String() string {
 func (*Recall) ProtoMessage() {}
 
 func (x *Recall) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[16]
+	mi := &file_queue_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2028,7 @@ func (x *Recall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recall.ProtoReflect.Descriptor instead.
 func (*Recall) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{16}
+	return file_queue_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Recall) GetTicket() []byte {
@@ -1970,7 +2047,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_queue_proto_msgTypes[17]
+	mi := &file_queue_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2059,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[17]
+	mi := &file_queue_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2072,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{17}
+	return file_queue_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Start) GetTicket() []byte {
@@ -2015,7 +2092,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_queue_proto_msgTypes[18]
+	mi := &file_queue_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2104,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[18]
+	mi := &file_queue_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2117,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{18}
+	return file_queue_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Complete) GetTicket() []byte {
@@ -2066,7 +2143,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_queue_proto_msgTypes[19]
+	mi := &file_queue_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2155,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[19]
+	mi := &file_queue_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2168,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{19}
+	return file_queue_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Hold) GetTicket() []byte {
@@ -2110,7 +2187,7 @@ type NoShow struct {
 
 func (x *NoShow) Reset() {
 	*x = NoShow{}
-	mi := &file_queue_proto_msgTypes[20]
+	mi := &file_queue_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2199,7 @@ func (x *NoShow) String() string {
 func (*NoShow) ProtoMessage() {}
 
 func (x *NoShow) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[20]
+	mi := &file_queue_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2212,7 @@ func (x *NoShow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoShow.ProtoReflect.Descriptor instead.
 func (*NoShow) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{20}
+	return file_queue_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NoShow) GetTicket() []byte {
@@ -2155,7 +2232,7 @@ type Requeue struct {
 
 func (x *Requeue) Reset() {
 	*x = Requeue{}
-	mi := &file_queue_proto_msgTypes[21]
+	mi := &file_queue_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2244,7 @@ func (x *Requeue) String() string {
 func (*Requeue) ProtoMessage() {}
 
 func (x *Requeue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[21]
+	mi := &file_queue_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2257,7 @@ func (x *Requeue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requeue.ProtoReflect.Descriptor instead.
 func (*Requeue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{21}
+	return file_queue_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Requeue) GetTicket() []byte {
@@ -2208,7 +2285,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_queue_proto_msgTypes[22]
+	mi := &file_queue_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2297,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[22]
+	mi := &file_queue_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2310,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{22}
+	return file_queue_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Transfer) GetTicket() []byte {
@@ -2271,7 +2348,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_queue_proto_msgTypes[23]
+	mi := &file_queue_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2360,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[23]
+	mi := &file_queue_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2373,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{23}
+	return file_queue_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Update) GetTicket() []byte {
@@ -2351,7 +2428,7 @@ type Arrive struct {
 
 func (x *Arrive) Reset() {
 	*x = Arrive{}
-	mi := &file_queue_proto_msgTypes[24]
+	mi := &file_queue_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2440,7 @@ func (x *Arrive) String() string {
 func (*Arrive) ProtoMessage() {}
 
 func (x *Arrive) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[24]
+	mi := &file_queue_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2453,7 @@ func (x *Arrive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrive.ProtoReflect.Descriptor instead.
 func (*Arrive) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{24}
+	return file_queue_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Arrive) GetOld() *Ticket {
@@ -2398,7 +2475,7 @@ type KeepPlace struct {
 
 func (x *KeepPlace) Reset() {
 	*x = KeepPlace{}
-	mi := &file_queue_proto_msgTypes[25]
+	mi := &file_queue_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2487,7 @@ func (x *KeepPlace) String() string {
 func (*KeepPlace) ProtoMessage() {}
 
 func (x *KeepPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[25]
+	mi := &file_queue_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2500,7 @@ func (x *KeepPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepPlace.ProtoReflect.Descriptor instead.
 func (*KeepPlace) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{25}
+	return file_queue_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *KeepPlace) GetQueue() string {
@@ -2459,7 +2536,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_queue_proto_msgTypes[26]
+	mi := &file_queue_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2548,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[26]
+	mi := &file_queue_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2561,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{26}
+	return file_queue_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Problem) GetCode() string {
@@ -2518,7 +2595,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2607,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2620,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{27}
+	return file_queue_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FieldError) GetField() string {
@@ -2574,7 +2651,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2663,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2676,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{28}
+	return file_queue_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Answer) GetProblem() *Problem {
@@ -2654,7 +2731,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +2743,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +2756,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{29}
+	return file_queue_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Read) GetQueue() string {
@@ -2768,7 +2845,7 @@ type ReadQueue struct {
 
 func (x *ReadQueue) Reset() {
 	*x = ReadQueue{}
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +2857,7 @@ func (x *ReadQueue) String() string {
 func (*ReadQueue) ProtoMessage() {}
 
 func (x *ReadQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +2870,7 @@ func (x *ReadQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadQueue.ProtoReflect.Descriptor instead.
 func (*ReadQueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{30}
+	return file_queue_proto_rawDescGZIP(), []int{31}
 }
 
 type ReadTicket struct {
@@ -2805,7 +2882,7 @@ type ReadTicket struct {
 
 func (x *ReadTicket) Reset() {
 	*x = ReadTicket{}
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +2894,7 @@ func (x *ReadTicket) String() string {
 func (*ReadTicket) ProtoMessage() {}
 
 func (x *ReadTicket) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +2907,7 @@ func (x *ReadTicket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTicket.ProtoReflect.Descriptor instead.
 func (*ReadTicket) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{31}
+	return file_queue_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReadTicket) GetId() []byte {
@@ -2853,7 +2930,7 @@ type ReadList struct {
 
 func (x *ReadList) Reset() {
 	*x = ReadList{}
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +2942,7 @@ func (x *ReadList) String() string {
 func (*ReadList) ProtoMessage() {}
 
 func (x *ReadList) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +2955,7 @@ func (x *ReadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadList.ProtoReflect.Descriptor instead.
 func (*ReadList) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{32}
+	return file_queue_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReadList) GetStates() []TicketState {
@@ -2921,7 +2998,7 @@ type ListCursor struct {
 
 func (x *ListCursor) Reset() {
 	*x = ListCursor{}
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2933,7 +3010,7 @@ func (x *ListCursor) String() string {
 func (*ListCursor) ProtoMessage() {}
 
 func (x *ListCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2946,7 +3023,7 @@ func (x *ListCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCursor.ProtoReflect.Descriptor instead.
 func (*ListCursor) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{33}
+	return file_queue_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListCursor) GetState() TicketState {
@@ -2983,7 +3060,7 @@ type ReadSnapshot struct {
 
 func (x *ReadSnapshot) Reset() {
 	*x = ReadSnapshot{}
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +3072,7 @@ func (x *ReadSnapshot) String() string {
 func (*ReadSnapshot) ProtoMessage() {}
 
 func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3085,7 @@ func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSnapshot.ProtoReflect.Descriptor instead.
 func (*ReadSnapshot) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{34}
+	return file_queue_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadSnapshot) GetWaitingLimit() uint32 {
@@ -3042,7 +3119,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3054,7 +3131,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3067,7 +3144,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{35}
+	return file_queue_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3107,7 +3184,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3196,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3209,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{36}
+	return file_queue_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3302,7 +3379,7 @@ const file_queue_proto_rawDesc = "" +
 	"\x02op\x18\x01 \x01(\fR\x02op\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\x06R\vfingerprint\x12\x0e\n" +
-	"\x02at\x18\x04 \x01(\x03R\x02at\"\xf9\x03\n" +
+	"\x02at\x18\x04 \x01(\x03R\x02at\"\xce\x04\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
@@ -3317,7 +3394,13 @@ const file_queue_proto_rawDesc = "" +
 	" \x03(\v2\x1e.nowserving.messages.v1.TicketR\atickets\x126\n" +
 	"\x04keys\x18\v \x03(\v2\".nowserving.messages.v1.RememberedR\x04keys\x12>\n" +
 	"\barrivals\x18\f \x03(\v2\".nowserving.messages.v1.RememberedR\barrivals\x126\n" +
-	"\x06outbox\x18\r \x03(\v2\x1e.nowserving.messages.v1.TicketR\x06outbox\"\xf7\t\n" +
+	"\x06outbox\x18\r \x03(\v2\x1e.nowserving.messages.v1.TicketR\x06outbox\x12\x1b\n" +
+	"\tissued_at\x18\x0e \x01(\x03R\bissuedAt\x126\n" +
+	"\x06issued\x18\x0f \x03(\v2\x1e.nowserving.messages.v1.IssuedR\x06issued\"J\n" +
+	"\x06Issued\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\"\xf7\t\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x19\n" +
@@ -3524,7 +3607,7 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_queue_proto_goTypes = []any{
 	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
 	(Source)(0),          // 1: nowserving.messages.v1.Source
@@ -3536,37 +3619,38 @@ var file_queue_proto_goTypes = []any{
 	(*Entry)(nil),        // 7: nowserving.messages.v1.Entry
 	(*Remembered)(nil),   // 8: nowserving.messages.v1.Remembered
 	(*Snapshot)(nil),     // 9: nowserving.messages.v1.Snapshot
-	(*Command)(nil),      // 10: nowserving.messages.v1.Command
-	(*Create)(nil),       // 11: nowserving.messages.v1.Create
-	(*Configure)(nil),    // 12: nowserving.messages.v1.Configure
-	(*SetStatus)(nil),    // 13: nowserving.messages.v1.SetStatus
-	(*Delete)(nil),       // 14: nowserving.messages.v1.Delete
-	(*Enqueue)(nil),      // 15: nowserving.messages.v1.Enqueue
-	(*Move)(nil),         // 16: nowserving.messages.v1.Move
-	(*Remove)(nil),       // 17: nowserving.messages.v1.Remove
-	(*CallNext)(nil),     // 18: nowserving.messages.v1.CallNext
-	(*Call)(nil),         // 19: nowserving.messages.v1.Call
-	(*Recall)(nil),       // 20: nowserving.messages.v1.Recall
-	(*Start)(nil),        // 21: nowserving.messages.v1.Start
-	(*Complete)(nil),     // 22: nowserving.messages.v1.Complete
-	(*Hold)(nil),         // 23: nowserving.messages.v1.Hold
-	(*NoShow)(nil),       // 24: nowserving.messages.v1.NoShow
-	(*Requeue)(nil),      // 25: nowserving.messages.v1.Requeue
-	(*Transfer)(nil),     // 26: nowserving.messages.v1.Transfer
-	(*Update)(nil),       // 27: nowserving.messages.v1.Update
-	(*Arrive)(nil),       // 28: nowserving.messages.v1.Arrive
-	(*KeepPlace)(nil),    // 29: nowserving.messages.v1.KeepPlace
-	(*Problem)(nil),      // 30: nowserving.messages.v1.Problem
-	(*FieldError)(nil),   // 31: nowserving.messages.v1.FieldError
-	(*Answer)(nil),       // 32: nowserving.messages.v1.Answer
-	(*Read)(nil),         // 33: nowserving.messages.v1.Read
-	(*ReadQueue)(nil),    // 34: nowserving.messages.v1.ReadQueue
-	(*ReadTicket)(nil),   // 35: nowserving.messages.v1.ReadTicket
-	(*ReadList)(nil),     // 36: nowserving.messages.v1.ReadList
-	(*ListCursor)(nil),   // 37: nowserving.messages.v1.ListCursor
-	(*ReadSnapshot)(nil), // 38: nowserving.messages.v1.ReadSnapshot
-	(*Placed)(nil),       // 39: nowserving.messages.v1.Placed
-	(*View)(nil),         // 40: nowserving.messages.v1.View
+	(*Issued)(nil),       // 10: nowserving.messages.v1.Issued
+	(*Command)(nil),      // 11: nowserving.messages.v1.Command
+	(*Create)(nil),       // 12: nowserving.messages.v1.Create
+	(*Configure)(nil),    // 13: nowserving.messages.v1.Configure
+	(*SetStatus)(nil),    // 14: nowserving.messages.v1.SetStatus
+	(*Delete)(nil),       // 15: nowserving.messages.v1.Delete
+	(*Enqueue)(nil),      // 16: nowserving.messages.v1.Enqueue
+	(*Move)(nil),         // 17: nowserving.messages.v1.Move
+	(*Remove)(nil),       // 18: nowserving.messages.v1.Remove
+	(*CallNext)(nil),     // 19: nowserving.messages.v1.CallNext
+	(*Call)(nil),         // 20: nowserving.messages.v1.Call
+	(*Recall)(nil),       // 21: nowserving.messages.v1.Recall
+	(*Start)(nil),        // 22: nowserving.messages.v1.Start
+	(*Complete)(nil),     // 23: nowserving.messages.v1.Complete
+	(*Hold)(nil),         // 24: nowserving.messages.v1.Hold
+	(*NoShow)(nil),       // 25: nowserving.messages.v1.NoShow
+	(*Requeue)(nil),      // 26: nowserving.messages.v1.Requeue
+	(*Transfer)(nil),     // 27: nowserving.messages.v1.Transfer
+	(*Update)(nil),       // 28: nowserving.messages.v1.Update
+	(*Arrive)(nil),       // 29: nowserving.messages.v1.Arrive
+	(*KeepPlace)(nil),    // 30: nowserving.messages.v1.KeepPlace
+	(*Problem)(nil),      // 31: nowserving.messages.v1.Problem
+	(*FieldError)(nil),   // 32: nowserving.messages.v1.FieldError
+	(*Answer)(nil),       // 33: nowserving.messages.v1.Answer
+	(*Read)(nil),         // 34: nowserving.messages.v1.Read
+	(*ReadQueue)(nil),    // 35: nowserving.messages.v1.ReadQueue
+	(*ReadTicket)(nil),   // 36: nowserving.messages.v1.ReadTicket
+	(*ReadList)(nil),     // 37: nowserving.messages.v1.ReadList
+	(*ListCursor)(nil),   // 38: nowserving.messages.v1.ListCursor
+	(*ReadSnapshot)(nil), // 39: nowserving.messages.v1.ReadSnapshot
+	(*Placed)(nil),       // 40: nowserving.messages.v1.Placed
+	(*View)(nil),         // 41: nowserving.messages.v1.View
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
@@ -3582,53 +3666,54 @@ var file_queue_proto_depIdxs = []int32{
 	8,  // 10: nowserving.messages.v1.Snapshot.keys:type_name -> nowserving.messages.v1.Remembered
 	8,  // 11: nowserving.messages.v1.Snapshot.arrivals:type_name -> nowserving.messages.v1.Remembered
 	4,  // 12: nowserving.messages.v1.Snapshot.outbox:type_name -> nowserving.messages.v1.Ticket
-	11, // 13: nowserving.messages.v1.Command.create:type_name -> nowserving.messages.v1.Create
-	12, // 14: nowserving.messages.v1.Command.configure:type_name -> nowserving.messages.v1.Configure
-	13, // 15: nowserving.messages.v1.Command.set_status:type_name -> nowserving.messages.v1.SetStatus
-	14, // 16: nowserving.messages.v1.Command.delete:type_name -> nowserving.messages.v1.Delete
-	15, // 17: nowserving.messages.v1.Command.enqueue:type_name -> nowserving.messages.v1.Enqueue
-	16, // 18: nowserving.messages.v1.Command.move:type_name -> nowserving.messages.v1.Move
-	17, // 19: nowserving.messages.v1.Command.remove:type_name -> nowserving.messages.v1.Remove
-	18, // 20: nowserving.messages.v1.Command.call_next:type_name -> nowserving.messages.v1.CallNext
-	19, // 21: nowserving.messages.v1.Command.call:type_name -> nowserving.messages.v1.Call
-	20, // 22: nowserving.messages.v1.Command.recall:type_name -> nowserving.messages.v1.Recall
-	21, // 23: nowserving.messages.v1.Command.start:type_name -> nowserving.messages.v1.Start
-	22, // 24: nowserving.messages.v1.Command.complete:type_name -> nowserving.messages.v1.Complete
-	23, // 25: nowserving.messages.v1.Command.hold:type_name -> nowserving.messages.v1.Hold
-	24, // 26: nowserving.messages.v1.Command.no_show:type_name -> nowserving.messages.v1.NoShow
-	25, // 27: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
-	26, // 28: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
-	27, // 29: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
-	28, // 30: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
-	5,  // 31: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
-	5,  // 32: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
-	2,  // 33: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
-	1,  // 34: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
-	4,  // 35: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	31, // 36: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
-	30, // 37: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 38: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
-	6,  // 39: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
-	34, // 40: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
-	35, // 41: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
-	36, // 42: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
-	38, // 43: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
-	0,  // 44: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	37, // 45: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 46: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	4,  // 47: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	30, // 48: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	5,  // 49: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 50: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	39, // 51: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	37, // 52: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 53: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 54: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	10, // 13: nowserving.messages.v1.Snapshot.issued:type_name -> nowserving.messages.v1.Issued
+	12, // 14: nowserving.messages.v1.Command.create:type_name -> nowserving.messages.v1.Create
+	13, // 15: nowserving.messages.v1.Command.configure:type_name -> nowserving.messages.v1.Configure
+	14, // 16: nowserving.messages.v1.Command.set_status:type_name -> nowserving.messages.v1.SetStatus
+	15, // 17: nowserving.messages.v1.Command.delete:type_name -> nowserving.messages.v1.Delete
+	16, // 18: nowserving.messages.v1.Command.enqueue:type_name -> nowserving.messages.v1.Enqueue
+	17, // 19: nowserving.messages.v1.Command.move:type_name -> nowserving.messages.v1.Move
+	18, // 20: nowserving.messages.v1.Command.remove:type_name -> nowserving.messages.v1.Remove
+	19, // 21: nowserving.messages.v1.Command.call_next:type_name -> nowserving.messages.v1.CallNext
+	20, // 22: nowserving.messages.v1.Command.call:type_name -> nowserving.messages.v1.Call
+	21, // 23: nowserving.messages.v1.Command.recall:type_name -> nowserving.messages.v1.Recall
+	22, // 24: nowserving.messages.v1.Command.start:type_name -> nowserving.messages.v1.Start
+	23, // 25: nowserving.messages.v1.Command.complete:type_name -> nowserving.messages.v1.Complete
+	24, // 26: nowserving.messages.v1.Command.hold:type_name -> nowserving.messages.v1.Hold
+	25, // 27: nowserving.messages.v1.Command.no_show:type_name -> nowserving.messages.v1.NoShow
+	26, // 28: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
+	27, // 29: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
+	28, // 30: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
+	29, // 31: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
+	5,  // 32: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
+	5,  // 33: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
+	2,  // 34: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
+	1,  // 35: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
+	4,  // 36: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
+	32, // 37: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
+	31, // 38: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 39: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
+	6,  // 40: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
+	35, // 41: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
+	36, // 42: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
+	37, // 43: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
+	39, // 44: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
+	0,  // 45: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	38, // 46: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 47: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	4,  // 48: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	31, // 49: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	5,  // 50: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 51: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	40, // 52: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	38, // 53: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 54: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 55: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -3636,7 +3721,7 @@ func file_queue_proto_init() {
 	if File_queue_proto != nil {
 		return
 	}
-	file_queue_proto_msgTypes[6].OneofWrappers = []any{
+	file_queue_proto_msgTypes[7].OneofWrappers = []any{
 		(*Command_Create)(nil),
 		(*Command_Configure)(nil),
 		(*Command_SetStatus)(nil),
@@ -3656,7 +3741,7 @@ func file_queue_proto_init() {
 		(*Command_Update)(nil),
 		(*Command_Arrive)(nil),
 	}
-	file_queue_proto_msgTypes[29].OneofWrappers = []any{
+	file_queue_proto_msgTypes[30].OneofWrappers = []any{
 		(*Read_Describe)(nil),
 		(*Read_Ticket)(nil),
 		(*Read_List)(nil),
@@ -3668,7 +3753,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -98,13 +98,11 @@ func (s *State) mayAct(c *Command) error {
 
 // validate refuses what is malformed whatever the state of the queue is.
 func (s *State) validate(a Action) error {
-	switch a := a.(type) {
-	case interface{ validate() error }:
-		return a.validate()
-	case *Transfer:
-		if a.To == s.id {
-			return errTransferToItself
-		}
+	if t, ok := a.(*Transfer); ok && t.To == s.id {
+		return errTransferToItself
+	}
+	if v, ok := a.(interface{ validate() error }); ok {
+		return v.validate()
 	}
 	return nil
 }
