@@ -48,7 +48,7 @@ func actionFromMessage(m *messages.Command) (queue.Action, error) {
 }
 
 func enqueueFromMessage(m *messages.Enqueue) (queue.Action, error) {
-	if len(m.Id) != 16 || m.Source < 1 || m.Source > messages.Source_SOURCE_PUBLIC {
+	if !isID(m.Id) || m.Source < 1 || m.Source > messages.Source_SOURCE_PUBLIC {
 		return nil, fmt.Errorf("an enqueue without id or source")
 	}
 	return &queue.Enqueue{
@@ -59,14 +59,16 @@ func enqueueFromMessage(m *messages.Enqueue) (queue.Action, error) {
 
 // ticketActionFromMessage: the actions about a ticket that is there.
 func ticketActionFromMessage(m *messages.Command) (queue.Action, error) {
-	var id queue.TicketID
 	with, ok := subjectOf(m)
-	if !ok || len(with.GetTicket()) != 16 {
+	if !ok || !isID(with.GetTicket()) {
 		return nil, fmt.Errorf("a command that is about no ticket")
 	}
-	id = queue.TicketID(with.GetTicket())
+	id := queue.TicketID(with.GetTicket())
 	switch a := m.Action.(type) {
 	case *messages.Command_Move:
+		if len(a.Move.Before) > 0 && !isID(a.Move.Before) || len(a.Move.After) > 0 && !isID(a.Move.After) {
+			return nil, fmt.Errorf("a move to no ticket")
+		}
 		move := &queue.Move{Ticket: id, Position: clampPosition(a.Move.Position)}
 		copy(move.Before[:], a.Move.Before)
 		copy(move.After[:], a.Move.After)
@@ -88,7 +90,7 @@ func ticketActionFromMessage(m *messages.Command) (queue.Action, error) {
 	case *messages.Command_Requeue:
 		return &queue.Requeue{Ticket: id, Position: clampPosition(a.Requeue.Position)}, nil
 	case *messages.Command_Transfer:
-		if len(a.Transfer.NewId) != 16 {
+		if !isID(a.Transfer.NewId) {
 			return nil, fmt.Errorf("a transfer without a new id")
 		}
 		return &queue.Transfer{Ticket: id, To: queue.ID(a.Transfer.To), NewID: queue.TicketID(a.Transfer.NewId)}, nil
@@ -100,6 +102,9 @@ func ticketActionFromMessage(m *messages.Command) (queue.Action, error) {
 	}
 	return nil, fmt.Errorf("a command that this version does not know")
 }
+
+// isID: the nil UUID is no ticket's.
+func isID(b []byte) bool { return len(b) == 16 && !queue.TicketID(b).IsZero() }
 
 // subjectOf gives the part of a command that names its ticket.
 func subjectOf(m *messages.Command) (interface{ GetTicket() []byte }, bool) {

@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"nowserving/actors/queue"
@@ -111,21 +113,35 @@ func (g *grain) page(v *messages.View, state queue.TicketState, from, limit int)
 		return true
 	})
 	if full {
-		last := v.Tickets[limit-1].Ticket
-		v.Next = &messages.ListCursor{State: last.State, Index: uint64(index - 1), Id: last.Id}
+		v.Next = g.cursor(v.Tickets[limit-1].Ticket)
 	}
 	return !full
 }
 
-// readNumber: a number is borne by few tickets, so there is one page.
+// cursor names a ticket that stands in the state now as the last of a page.
+func (g *grain) cursor(last *messages.Ticket) *messages.ListCursor {
+	index, _ := g.state.Index(queue.TicketID(last.Id), queue.TicketState(last.State))
+	return &messages.ListCursor{State: last.State, Index: uint64(index), Id: last.Id}
+}
+
+// readNumber gives a page of the tickets of one number. There are few of them.
 func (g *grain) readNumber(v *messages.View, q *messages.ReadList, limit int) {
+	var found []*messages.Placed
 	for _, state := range q.States {
 		for _, t := range g.state.ByNumber(q.Number) {
-			if t.State == queue.TicketState(state) && len(v.Tickets) < limit && q.After == nil {
+			if t.State == queue.TicketState(state) {
 				_, position, _ := g.state.Ticket(t.ID)
-				v.Tickets = append(v.Tickets, &messages.Placed{Ticket: ticketToMessage(t), Position: uint32(position)})
+				found = append(found, &messages.Placed{Ticket: ticketToMessage(t), Position: uint32(position)})
 			}
 		}
+	}
+	if q.After != nil {
+		i := slices.IndexFunc(found, func(p *messages.Placed) bool { return bytes.Equal(p.Ticket.Id, q.After.Id) })
+		found = found[i+1:] // from the start where the cursor's ticket has gone
+	}
+	v.Tickets = found[:min(limit, len(found))]
+	if len(found) > limit {
+		v.Next = g.cursor(found[limit-1].Ticket)
 	}
 }
 

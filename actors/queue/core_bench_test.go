@@ -20,7 +20,8 @@ type coreBench struct {
 	step    Time
 }
 
-// coreFill lets a million join on one day: numbers then differ. coreStep lets about a thousand keys and finished tickets be remembered in the
+// coreFill lets a million join on one day: numbers then differ. coreStep lets
+// about a thousand keys and finished tickets be remembered in the
 // 24 h that they must be, so that every operation also pays for one forgotten.
 const (
 	coreFill = 10
