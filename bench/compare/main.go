@@ -104,6 +104,8 @@ func measure(ctx context.Context, name string, c config) ([]load.Series, error) 
 		return one(lineSeries(ctx, c))
 	case "position":
 		return one(positionSeries(ctx, c))
+	case "footprint":
+		return nil, footprint(ctx, c)
 	case "core":
 		return one(coreSeries(ctx, c))
 	case "core-position":

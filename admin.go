@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"nowserving/persistence/directory"
+)
+
+// defaultAdmin is the first user where NOWSERVING_ADMIN_EMAIL names no other.
+const defaultAdmin = "admin@localhost"
+
+// credentials of a user whose password was made here; empty of any other.
+type credentials struct{ email, password string }
+
+// makeAdmin makes the first user of a directory without users.
+func (n *Node) makeAdmin(ctx context.Context) error {
+	count, err := n.directory.CountUsers(ctx)
+	if err != nil || count > 0 {
+		return err
+	}
+	email, password, random := n.config.AdminEmail, n.config.AdminPassword, false
+	if email == "" {
+		email = defaultAdmin
+	}
+	if password == "" {
+		password, random = strings.ToLower(rand.Text()), true // 130 random bits
+	}
+	hash, err := directory.NewHasher().Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	_, err = n.directory.CreateUser(ctx, directory.User{
+		Email: email, Name: "Administrator", Level: directory.Admin, Queues: []string{"*"}, PasswordHash: hash,
+	})
+	switch {
+	case errors.Is(err, directory.ErrExists):
+		return nil // another process was quicker
+	case err != nil:
+		return fmt.Errorf("make the admin: %w", err)
+	}
+	if random {
+		n.newborn = credentials{email, password}
+	}
+	return nil
+}
+
+// The bounds of the gateway's login.
+const (
+	maxEmail    = 254
+	maxPassword = directory.MaxPassword
+)
+
+func checkEmail(email string) error {
+	name, host, found := strings.Cut(email, "@")
+	if !found || name == "" || host == "" || len(email) > maxEmail || strings.ContainsAny(email, " \t\r\n") {
+		return fmt.Errorf("%q is not an e-mail address", email)
+	}
+	return nil
+}
+
+func checkPassword(password string) error {
+	if password == "" || len(password) > maxPassword {
+		return fmt.Errorf("a password has 1 to %d bytes", maxPassword)
+	}
+	return nil
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"nowserving/persistence/seal"
+)
+
+// Config is everything that a node can be told.
+type Config struct {
+	HTTPAddr    string
+	OpsAddr     string // empty: off
+	DataDir     string
+	RedisURL    string // empty: the journal is in the data dir
+	ClusterAddr string
+	ClusterName string
+
+	AllowedOrigins []string
+	TrustedProxies []netip.Prefix
+
+	// Nil: from the data dir, made there at the first start.
+	TokenKeys *seal.Ring
+	DataKeys  *seal.Ring
+
+	Certificate *tls.Certificate // nil: plain HTTP
+
+	// The first user, of a directory without any.
+	AdminEmail    string
+	AdminPassword string // empty: a random one, printed once
+
+	// What is only needed to check the rest.
+	tlsCert, tlsKey string
+	clusterInsecure bool
+	roles           []string
+}
+
+// The roles of a node.
+const (
+	roleGateway = "gateway"
+	roleActors  = "actors"
+	roleIngest  = "ingest"
+)
+
+// settings are the contract's flags.
+var settings = []setting{
+	{name: "http-addr", value: "127.0.0.1:8080", usage: "REST, WebSocket and web pages",
+		put: address(func(c *Config) *string { return &c.HTTPAddr })},
+	{name: "grpc-addr", usage: "the gRPC API for other services", put: later},
+	{name: "ops-addr", usage: "/livez, /readyz, /metrics, /debug/pprof",
+		put: address(func(c *Config) *string { return &c.OpsAddr })},
+	{name: "data-dir", value: "./data", usage: "the embedded stores",
+		put: text(func(c *Config) *string { return &c.DataDir })},
+	{name: "redis-url", secret: true, usage: "journal and snapshots in Redis instead of the data dir", put: putRedisURL},
+	{name: "database-url", secret: true, usage: "users and history in MySQL", put: later},
+	{name: "amqp-url", secret: true, usage: "drain service requests from RabbitMQ", put: later},
+	{name: "cluster-provider", value: "single", usage: "single; redis", put: putProvider},
+	{name: "cluster-addr", value: "127.0.0.1:0", usage: "host:port at which other nodes reach this one",
+		put: address(func(c *Config) *string { return &c.ClusterAddr })},
+	{name: "cluster-name", value: "nowserving", usage: "nodes of one name form one cluster", put: putClusterName},
+	{name: "roles", value: "gateway,actors,ingest", usage: "what this node does", put: putRoles},
+	{name: "tls-cert", usage: "certificate file: HTTPS on --http-addr",
+		put: text(func(c *Config) *string { return &c.tlsCert })},
+	{name: "tls-key", usage: "its private key's file",
+		put: text(func(c *Config) *string { return &c.tlsKey })},
+	{name: "cluster-tls-cert", usage: "mutual TLS between nodes", put: later},
+	{name: "cluster-tls-key", usage: "its private key's file", put: later},
+	{name: "cluster-tls-ca", usage: "the authority of the other nodes' certificates", put: later},
+	{name: "allowed-origins", usage: "browser origins beside this host's own", put: putOrigins},
+	{name: "trusted-proxies", usage: "networks whose X-Forwarded-For is believed", put: putProxies},
+	{name: "checkin-rate", value: "10", usage: "public check-ins a minute for one address", put: checkRate},
+	{name: "cluster-insecure", toggle: true, usage: "allow a cluster address that is not loopback without mutual TLS", put: putInsecure},
+	{name: "token-keys", secret: true, usage: "key ring id:base64,… that signs tokens",
+		put: ring(func(c *Config) **seal.Ring { return &c.TokenKeys })},
+	{name: "data-keys", secret: true, usage: "key ring id:base64,… that seals customer data",
+		put: ring(func(c *Config) **seal.Ring { return &c.DataKeys })},
+}
+
+// readConfig reads the flags and variables of serve.
+func readConfig(args []string, getenv func(string) string) (Config, error) {
+	var c Config
+	flags, err := parseFlags("serve", args, settings, nil)
+	if err != nil {
+		return c, err
+	}
+	if err := applySettings(&c, settings, flags, getenv); err != nil {
+		return c, err
+	}
+	c.AdminEmail, c.AdminPassword = getenv("NOWSERVING_ADMIN_EMAIL"), getenv("NOWSERVING_ADMIN_PASSWORD")
+	return c, c.check()
+}
+
+// check is about values that are wrong together.
+func (c *Config) check() error {
+	if err := c.loadCertificate(); err != nil {
+		return err
+	}
+	if !slices.Contains(c.roles, roleGateway) || !slices.Contains(c.roles, roleActors) {
+		return usage("--roles: a node that is alone needs both gateway and actors (more nodes are not in this version yet)")
+	}
+	if !c.clusterInsecure && !isLoopback(c.ClusterAddr) {
+		return usage("--cluster-addr: %s is not loopback, and without mutual TLS anyone who reaches it could command the queues; --cluster-insecure allows it", c.ClusterAddr)
+	}
+	if c.AdminEmail != "" {
+		if err := checkEmail(c.AdminEmail); err != nil {
+			return usage("NOWSERVING_ADMIN_EMAIL: %w", err)
+		}
+	}
+	if err := checkPassword(c.AdminPassword); c.AdminPassword != "" && err != nil {
+		return usage("NOWSERVING_ADMIN_PASSWORD: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) loadCertificate() error {
+	switch {
+	case c.tlsCert == "" && c.tlsKey == "":
+		return nil
+	case c.tlsKey == "":
+		return usage("--tls-cert: it needs --tls-key")
+	case c.tlsCert == "":
+		return usage("--tls-key: it needs --tls-cert")
+	}
+	certificate, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		return usage("--tls-cert: %w", err)
+	}
+	c.Certificate = &certificate
+	return nil
+}
+
+func text(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		*field(c) = value
+		return nil
+	}
+}
+
+func address(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		_, port, err := net.SplitHostPort(value)
+		if err != nil {
+			return fmt.Errorf("%q is not of the form host:port", value)
+		}
+		if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			return fmt.Errorf("%q: the port is a number from 0 to 65535", value)
+		}
+		*field(c) = value
+		return nil
+	}
+}
+
+func ring(field func(*Config) **seal.Ring) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		r, err := seal.ParseRing(value)
+		*field(c) = r
+		return err
+	}
+}
+
+// later refuses what this version cannot do, so that nobody believes it does.
+func later(*Config, string) error { return errors.New("it is not in this version yet") }
+
+func putRedisURL(c *Config, value string) error {
+	if _, err := redis.ParseURL(value); err != nil {
+		// The error may repeat the URL, and so the password.
+		return errors.New("it is not a redis://, rediss:// or unix:// URL")
+	}
+	c.RedisURL = value
+	return nil
+}
+
+func putProvider(_ *Config, value string) error {
+	switch value {
+	case "single":
+		return nil
+	case "redis":
+		return errors.New("redis is not in this version yet")
+	}
+	return fmt.Errorf("%q is neither single nor redis", value)
+}
+
+func putClusterName(c *Config, value string) error {
+	for _, r := range value {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", r) {
+			return fmt.Errorf("%q has other characters than letters, digits, '-', '_' and '.'", value)
+		}
+	}
+	if len(value) > 63 {
+		return errors.New("it is longer than 63 characters")
+	}
+	c.ClusterName = value
+	return nil
+}
+
+func putRoles(c *Config, value string) error {
+	c.roles = list(value)
+	for _, role := range c.roles {
+		if role != roleGateway && role != roleActors && role != roleIngest {
+			return fmt.Errorf("%q is none of gateway, actors and ingest", role)
+		}
+	}
+	return nil
+}
+
+func putOrigins(c *Config, value string) error {
+	c.AllowedOrigins = list(value)
+	for _, origin := range c.AllowedOrigins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+			return fmt.Errorf("%q is not of the form https://host", origin)
+		}
+	}
+	return nil
+}
+
+func putProxies(c *Config, value string) error {
+	for _, network := range list(value) {
+		prefix, err := netip.ParsePrefix(network)
+		if addr, notAddr := netip.ParseAddr(network); err != nil && notAddr == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("%q is not a network, such as 10.0.0.0/8", network)
+		}
+		c.TrustedProxies = append(c.TrustedProxies, prefix.Masked())
+	}
+	return nil
+}
+
+// checkRate: nothing checks in yet, so the rate is only held against its range.
+func checkRate(_ *Config, value string) error {
+	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 100_000 {
+		return fmt.Errorf("%q is not a number from 1 to 100000", value)
+	}
+	return nil
+}
+
+func putInsecure(c *Config, value string) (err error) {
+	if c.clusterInsecure, err = strconv.ParseBool(value); err != nil {
+		return fmt.Errorf("%q is neither true nor false", value)
+	}
+	return nil
+}
+
+// list splits at commas and drops what is empty.
+func list(value string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(value, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+func isLoopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"slices"
+	"time"
+
+	"nowserving/actors/queue"
+)
+
+// Level is what a user may do; the contract's access levels.
+type Level string
+
+// The levels.
+const (
+	Admin       Level = "admin"
+	Supervisor  Level = "supervisor"
+	Attendant   Level = "attendant"
+	Integration Level = "integration"
+	Viewer      Level = "viewer"
+)
+
+// Principal is who is asking. It is never changed once made.
+type Principal struct {
+	UserID string
+	Name   string
+	Email  string // empty where the directory could not be asked
+	Level  Level
+	// Queues are the ids of the queues that the user may see; "*" is all.
+	Queues    []string
+	ExpiresAt time.Time
+
+	family string // of refresh tokens that the access token came of
+	epoch  int64  // of the user's tokens when it was issued
+}
+
+// seesAll tells whether every queue is the user's.
+func (p *Principal) seesAll() bool { return p.Level == Admin || slices.Contains(p.Queues, "*") }
+
+// sees tells whether the user may know of a queue.
+func (p *Principal) sees(id string) bool {
+	return queue.ID(id).Valid() && (p.seesAll() || slices.Contains(p.Queues, id))
+}
+
+// full tells whether the user may see customers and payloads.
+func (p *Principal) full() bool { return p.Level != Viewer }
+
+// Action is what access is asked for.
+type Action int
+
+// The actions.
+const (
+	ReadQueue      Action = iota // a queue, its tickets and events
+	EnqueueTicket                // make a ticket
+	ChangeTicket                 // update or remove one, of integrations only their own
+	OperateTickets               // every other command on tickets
+	ConfigureQueue               // change a queue's fields and status
+	ManageQueues                 // create and delete
+)
+
+// mayDo is the one place that says which level may do what.
+var mayDo = map[Action][]Level{
+	ReadQueue:      {Admin, Supervisor, Attendant, Integration, Viewer},
+	EnqueueTicket:  {Admin, Supervisor, Attendant, Integration},
+	ChangeTicket:   {Admin, Supervisor, Attendant, Integration},
+	OperateTickets: {Admin, Supervisor, Attendant},
+	ConfigureQueue: {Admin, Supervisor},
+	ManageQueues:   {Admin},
+}
+
+// may refuses what the user may not do: 404 for a queue that it may not see,
+// 403 for what its level does not allow. queue is empty where there is none yet.
+func (p *Principal) may(action Action, queueID string) *problem {
+	if queueID != "" && !p.sees(queueID) {
+		return refused(queue.ErrQueueNotFound)
+	}
+	if !slices.Contains(mayDo[action], p.Level) {
+		return newProblem(string(queue.Forbidden), "Your access level does not allow this.")
+	}
+	return nil
+}
+
+// ownOnly tells whether the user may do the action to nothing but what it
+// enqueued itself; the queue knows what that is.
+func (p *Principal) ownOnly(action Action) bool {
+	return p.Level == Integration && action == ChangeTicket
+}

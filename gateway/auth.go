@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Lives of tokens, and how often what stands in one is held against the directory.
+const (
+	accessLife   = 15 * time.Minute
+	refreshLife  = 30 * 24 * time.Hour
+	recheckAfter = 30 * time.Second
+
+	tokenIssuer = "nowserving"
+	maxToken    = 4096
+	// maxQueueClaim bounds the list of queues in a token, in bytes of JSON: a
+	// longer one is read from the directory, so that the token fits a header.
+	maxQueueClaim = 1024
+)
+
+// Auth knows who is asking: it makes access and refresh tokens and checks them.
+type Auth struct {
+	keys      []TokenKey
+	parser    *jwt.Parser
+	directory Directory
+	passwords Passwords
+	throttle  *throttle
+	seen      *tokenCache
+	now       func() time.Time
+	log       *slog.Logger
+}
+
+func newAuth(o *Options) *Auth {
+	return &Auth{
+		keys: o.TokenKeys, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
+		throttle: newThrottle(o.Now), seen: newTokenCache(),
+		parser: jwt.NewParser(
+			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), // one, so that no token can choose
+			jwt.WithIssuer(tokenIssuer), jwt.WithExpirationRequired(), jwt.WithTimeFunc(o.Now), jwt.WithStrictDecoding()),
+	}
+}
+
+// claims is what an access token says. Level and queues are as they were when
+// it was made; the directory is asked for newer ones now and then.
+type claims struct {
+	jwt.RegisteredClaims
+	Name   string   `json:"name,omitempty"`
+	Level  Level    `json:"lvl"`
+	Queues []string `json:"qs"`
+	// Cut: the list of queues was too long for a token.
+	Cut    bool   `json:"cut,omitempty"`
+	Epoch  int64  `json:"ep"`
+	Family string `json:"fam"`
+}
+
+// verified is a token whose signature was found good.
+type verified struct {
+	principal atomic.Pointer[Principal]
+	recheckAt atomic.Int64 // Unix milliseconds
+	ended     atomic.Bool  // the user is gone, or its tokens were ended
+}
+
+// Authenticate tells whose access token it is. It fails with unauthenticated or
+// token_expired, and with unavailable where the directory has to be asked and
+// does not answer. A changed user is noticed within half a minute; while the
+// directory is down, the token's own word counts until it ends.
+func (a *Auth) Authenticate(ctx context.Context, bearer string) (*Principal, *problem) {
+	if bearer == "" || len(bearer) > maxToken {
+		return nil, unauthenticated()
+	}
+	v := a.seen.get(bearer)
+	if v == nil {
+		var p *problem
+		if v, p = a.verify(ctx, bearer); p != nil {
+			return nil, p
+		}
+		a.seen.put(bearer, v)
+	}
+	now := a.now()
+	// One request checks again; the others go on with what was known.
+	if due := v.recheckAt.Load(); now.UnixMilli() >= due && v.recheckAt.CompareAndSwap(due, now.Add(recheckAfter).UnixMilli()) {
+		_ = a.recheck(ctx, v)
+	}
+	who := v.principal.Load()
+	switch {
+	case v.ended.Load():
+		return nil, unauthenticated()
+	case !now.Before(who.ExpiresAt):
+		return nil, newProblem(codeTokenExpired, "The access token has ended.")
+	}
+	return who, nil
+}
+
+func unauthenticated() *problem {
+	return newProblem(codeUnauthenticated, "A valid access token is needed.")
+}
+
+// verify checks signature and claims, and asks the directory the first time.
+func (a *Auth) verify(ctx context.Context, bearer string) (*verified, *problem) {
+	var c claims
+	_, err := a.parser.ParseWithClaims(bearer, &c, a.key)
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired): // found only after the signature was good
+		return nil, newProblem(codeTokenExpired, "The access token has ended.")
+	case err != nil || c.Subject == "":
+		return nil, unauthenticated()
+	}
+	v := &verified{}
+	v.principal.Store(&Principal{
+		UserID: c.Subject, Name: c.Name, Level: c.Level, Queues: c.Queues, ExpiresAt: c.ExpiresAt.Time,
+		family: c.Family, epoch: c.Epoch,
+	})
+	v.recheckAt.Store(a.now().Add(recheckAfter).UnixMilli())
+	if err := a.recheck(ctx, v); err != nil && c.Cut {
+		return nil, unavailable("The user's queues cannot be read just now.")
+	}
+	return v, nil
+}
+
+func (a *Auth) key(t *jwt.Token) (any, error) {
+	id, _ := t.Header["kid"].(string)
+	for _, k := range a.keys {
+		if k.ID == id {
+			return k.Bytes, nil
+		}
+	}
+	return nil, jwt.ErrTokenUnverifiable
+}
+
+// recheck takes over what the directory says of the user now.
+func (a *Auth) recheck(ctx context.Context, v *verified) error {
+	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
+	defer cancel()
+	old := v.principal.Load()
+	user, err := a.directory.UserByID(ctx, old.UserID)
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && (user.Disabled || user.TokenEpoch != old.epoch):
+		v.ended.Store(true)
+		return nil
+	case err != nil:
+		a.log.Warn("a user cannot be checked; the token's own word counts", "user", old.UserID, "error", err)
+		return err
+	}
+	fresh := *old
+	fresh.Name, fresh.Email, fresh.Level, fresh.Queues = user.Name, user.Email, user.Level, user.Queues
+	v.principal.Store(&fresh)
+	return nil
+}
+
+// session is what a login or a refresh gives.
+type session struct {
+	access, refresh string
+	user            User
+}
+
+// begin starts a family of refresh tokens for a user who has just logged in.
+func (a *Auth) begin(ctx context.Context, u User) (*session, error) {
+	token, hash := newRefreshToken()
+	family := rand.Text()
+	err := a.directory.AddRefresh(ctx, RefreshToken{
+		Hash: hash, Family: family, UserID: u.ID, UserEpoch: u.TokenEpoch, ExpiresAt: a.now().Add(refreshLife),
+	})
+	if err != nil {
+		return nil, err
+	}
+	access, err := a.issue(u, family)
+	return &session{access: access, refresh: token, user: u}, err
+}
+
+// renew takes a refresh token, once, and gives the next pair. Errors are those
+// of the directory.
+func (a *Auth) renew(ctx context.Context, old string) (*session, error) {
+	token, hash := newRefreshToken()
+	now := a.now()
+	used, user, err := a.directory.RotateRefresh(ctx, hashRefresh(old), hash, now.Add(refreshLife), now)
+	if err != nil {
+		return nil, err
+	}
+	access, err := a.issue(user, used.Family)
+	return &session{access: access, refresh: token, user: user}, err
+}
+
+// issue signs an access token with the first key.
+func (a *Auth) issue(u User, family string) (string, error) {
+	now := a.now()
+	c := claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: tokenIssuer, Subject: u.ID, ID: rand.Text(),
+			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(accessLife)),
+		},
+		Name: u.Name, Level: u.Level, Queues: u.Queues, Epoch: u.TokenEpoch, Family: family,
+	}
+	if text, _ := json.Marshal(u.Queues); len(text) > maxQueueClaim {
+		c.Queues, c.Cut = nil, true
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
+	token.Header["kid"] = a.keys[0].ID
+	signed, err := token.SignedString(a.keys[0].Bytes)
+	if err != nil {
+		return "", fmt.Errorf("signing an access token: %w", err)
+	}
+	return signed, nil
+}
+
+// newRefreshToken gives 256 random bits and the hash under which they are kept.
+func newRefreshToken() (token string, hash [sha256.Size]byte) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails: it ends the program instead
+	token = "rt_" + base64.RawURLEncoding.EncodeToString(secret)
+	return token, hashRefresh(token)
+}
+
+func hashRefresh(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }

@@ -1,0 +1,246 @@
+// Package gateway is how the outside reaches queues: REST and WebSocket, and
+// who may do what. It parses, authenticates and authorises, hands one message
+// to the queue's grain, and renders the answer; no rule of the line is here.
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"nowserving/messages"
+)
+
+// Bounds of the HTTP server.
+const (
+	maxConnections   = 16_384 // WebSockets not counted
+	readBuffer       = 16 << 10
+	readTimeout      = 15 * time.Second
+	writeTimeout     = 15 * time.Second
+	idleTimeout      = 75 * time.Second
+	directoryTimeout = 5 * time.Second
+	loginTimeout     = 15 * time.Second // passwords are checked a few at a time
+	// serverBody is where reading a body ends. It is above maxBody, so that a
+	// little too much is read to its end and the connection can go on.
+	serverBody = 256 << 10
+)
+
+// What a Directory fails with, wrapped or not; anything else is taken for a
+// fault that may pass.
+var (
+	ErrNotFound = errors.New("gateway: not found")
+	ErrReused   = errors.New("gateway: a refresh token was used twice")
+)
+
+// QueueService carries commands and questions to queues; actors.Queues is one.
+type QueueService interface {
+	Do(ctx context.Context, c *messages.Command) *messages.Answer
+	Read(ctx context.Context, r *messages.Read) *messages.View
+}
+
+// User is a user as the directory knows it.
+type User struct {
+	ID           string
+	Email        string
+	Name         string
+	Level        Level
+	Queues       []string
+	PasswordHash string
+	Disabled     bool
+	TokenEpoch   int64 // a token that bears another one is void
+}
+
+// LogValue logs the id only.
+func (u User) LogValue() slog.Value { return slog.StringValue(u.ID) }
+
+// RefreshToken is the directory's row of one, kept by its SHA-256.
+type RefreshToken struct {
+	Hash      [32]byte
+	Family    string // of all tokens that came of one login
+	UserID    string
+	UserEpoch int64
+	ExpiresAt time.Time
+	UsedAt    time.Time
+}
+
+// QueueRow is what the directory knows of a queue at one version.
+type QueueRow struct {
+	ID      string
+	Name    string
+	Prefix  string
+	Status  string
+	Version uint64
+	Epoch   string
+	// Config has the configuration's fields by their names in the contract.
+	Config    json.RawMessage
+	Waiting   int64
+	Active    int64
+	UpdatedAt time.Time
+	Deleted   bool
+}
+
+// Directory is what the gateway needs of the store of users and queues. Where
+// something is not there, the error is ErrNotFound.
+type Directory interface {
+	UserByEmail(ctx context.Context, email string) (User, error)
+	UserByID(ctx context.Context, id string) (User, error)
+	AddRefresh(ctx context.Context, t RefreshToken) error
+	// RotateRefresh marks a token as used and keeps the family's next one. A
+	// second use ends the family with ErrReused.
+	RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time) (RefreshToken, User, error)
+	DropFamily(ctx context.Context, family string) error
+	// ListQueues gives queues in the order of their ids, those after one; all
+	// where ids is nil, else only those named.
+	ListQueues(ctx context.Context, ids []string, after string, limit int) ([]QueueRow, error)
+	PutQueue(ctx context.Context, q QueueRow) error
+	// ReservePrefix gives the default prefix of a queue that is to be made.
+	ReservePrefix(ctx context.Context, id string) (string, error)
+	ReleasePrefix(ctx context.Context, id string) error
+}
+
+// Passwords checks a password against a hash, in the same time for an empty
+// hash, which no password has.
+type Passwords interface {
+	Verify(ctx context.Context, hash, password string) (bool, error)
+}
+
+// Sealer seals personal data for one field of one visit, and hashes commands
+// under its keys; seal.Ring is one.
+type Sealer interface {
+	Seal(field string, visit [16]byte, plaintext []byte) []byte
+	Open(field string, visit [16]byte, sealed []byte) ([]byte, error)
+	Fingerprints(parts ...[]byte) []uint64
+}
+
+// TokenKey signs access tokens; its id stands in them.
+type TokenKey struct {
+	ID    string
+	Bytes []byte
+}
+
+// Readiness is what /readyz answers: 200 where Status is ready.
+type Readiness struct {
+	Status string   `json:"status"` // ready, starting, draining or unavailable
+	Down   []string `json:"down"`   // journal, cluster, database, rabbitmq
+}
+
+// Options of a Gateway.
+type Options struct {
+	Queues    QueueService
+	Directory Directory
+	Passwords Passwords
+	Sealer    Sealer
+	TokenKeys []TokenKey // the first one signs, all verify
+	Log       *slog.Logger
+	Now       func() time.Time
+	Ready     func() Readiness
+	Version   string
+	// AllowedOrigins are browser origins beside the host's own.
+	AllowedOrigins []string
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// NewEpoch names a new history of a queue; 128 random bits if nil.
+	NewEpoch func() string
+}
+
+// Gateway serves REST and WebSocket.
+type Gateway struct {
+	renderer
+	queues    QueueService
+	directory Directory
+	auth      *Auth
+	newEpoch  func() string
+	live      *live // nil until StartSessions
+	options   Options
+	app       *fiber.App
+
+	serving   sync.Mutex
+	listeners []net.Listener
+	down      bool
+}
+
+// New makes a gateway that does not listen yet.
+func New(o Options) (*Gateway, error) {
+	if len(o.TokenKeys) == 0 {
+		return nil, errors.New("gateway: a key for access tokens is needed")
+	}
+	if o.NewEpoch == nil {
+		o.NewEpoch = rand.Text // at least 128 bits in base32
+	}
+	g := &Gateway{
+		renderer: renderer{sealer: o.Sealer, log: o.Log},
+		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), newEpoch: o.NewEpoch,
+		options: o,
+	}
+	g.app = fiber.New(fiber.Config{
+		AppName:       "nowserving",
+		CaseSensitive: true, StrictRouting: true,
+		Immutable:             true, // parameters go into messages that outlive a request
+		BodyLimit:             serverBody,
+		Concurrency:           maxConnections,
+		ReadBufferSize:        readBuffer,
+		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
+		IdleTimeout:           idleTimeout,
+		ReduceMemoryUsage:     true, // else each WebSocket keeps the buffer of its upgrade request
+		DisableStartupMessage: true,
+		ErrorHandler:          g.sendError,
+	})
+	g.app.Use(g.guard)
+	g.route()
+	return g, nil
+}
+
+// App is the HTTP application, for tests and for routes of other packages.
+func (g *Gateway) App() *fiber.App { return g.app }
+
+// Listen serves on an address until Shutdown.
+func (g *Gateway) Listen(addr string) error {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return g.Serve(ln)
+}
+
+// Serve serves a listener, which may be one of TLS, until Shutdown, even one
+// that came before.
+func (g *Gateway) Serve(ln net.Listener) error {
+	g.serving.Lock()
+	if g.down {
+		g.serving.Unlock()
+		return ln.Close()
+	}
+	g.listeners = append(g.listeners, ln)
+	g.serving.Unlock()
+	err := g.app.Listener(ln)
+	g.serving.Lock()
+	defer g.serving.Unlock()
+	if g.down {
+		return nil
+	}
+	return err
+}
+
+// Shutdown closes live sessions with 1012, takes no connection any more and
+// waits for the requests under way.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.serving.Lock()
+	g.down = true
+	listeners := g.listeners
+	g.serving.Unlock()
+	g.live.close(ctx)
+	err := g.app.ShutdownWithContext(ctx)
+	for _, ln := range listeners {
+		_ = ln.Close() // closed already, unless Fiber had not come to serve it yet
+	}
+	return err
+}

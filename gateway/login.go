@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// Bounds of what is sent to log in.
+const (
+	maxEmail    = 254
+	maxPassword = 1024
+	maxRefresh  = 4096
+)
+
+func (g *Gateway) login(c *fiber.Ctx) error {
+	var wrong faults
+	in := g.body(c, &wrong)
+	email, password := in.text("email", 1, maxEmail, false), in.text("password", 1, maxPassword, false)
+	in.require("email", "password")
+	in.close()
+	if p := wrong.problem(); p != nil {
+		return p
+	}
+	ctx, cancel := context.WithTimeout(c.UserContext(), loginTimeout)
+	defer cancel()
+	end, wait, err := g.auth.throttle.begin(ctx, *email, g.clientAddr(c))
+	switch {
+	case err != nil:
+		return unavailable("Too many logins are under way.")
+	case end == nil:
+		p := newProblem(codeTooManyAttempts, "Too many logins failed. Try again later.")
+		p.retryAfter = int(math.Ceil(max(wait, time.Second).Seconds()))
+		return p
+	}
+	s, p := g.auth.login(ctx, *email, *password)
+	end(p != nil && p.Code == codeBadCredentials)
+	if p != nil {
+		return p
+	}
+	return g.sendSession(c, s)
+}
+
+// login does the same work whether or not somebody has the address.
+func (a *Auth) login(ctx context.Context, email, password string) (*session, *problem) {
+	user, err := a.directory.UserByEmail(ctx, email)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		a.log.Warn("a login could not be checked", "error", err)
+		return nil, unavailable("Logins cannot be checked just now.")
+	}
+	known := err == nil && !user.Disabled
+	hash := ""
+	if known {
+		hash = user.PasswordHash
+	}
+	good, err := a.passwords.Verify(ctx, hash, password)
+	switch {
+	case err != nil:
+		a.log.Warn("a password could not be checked", "error", err)
+		return nil, unavailable("Logins cannot be checked just now.")
+	case !good || !known:
+		return nil, newProblem(codeBadCredentials, "No user has this e-mail address and password.")
+	}
+	s, err := a.begin(ctx, user)
+	if err != nil {
+		a.log.Warn("a login could not be kept", "user", user.ID, "error", err)
+		return nil, unavailable("Logins cannot be kept just now.")
+	}
+	return s, nil
+}
+
+func (g *Gateway) refresh(c *fiber.Ctx) error {
+	var wrong faults
+	in := g.body(c, &wrong)
+	token := in.text("refresh_token", 1, maxRefresh, false)
+	in.require("refresh_token")
+	in.close()
+	if p := wrong.problem(); p != nil {
+		return p
+	}
+	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
+	defer cancel()
+	s, err := g.auth.renew(ctx, *token)
+	switch {
+	case errors.Is(err, ErrReused), errors.Is(err, ErrNotFound):
+		return newProblem(codeUnauthenticated, "The refresh token is not good any more. Log in again.")
+	case err != nil:
+		g.log.Warn("a login could not be renewed", "error", err)
+		return unavailable("Logins cannot be renewed just now.")
+	}
+	return g.sendSession(c, s)
+}
+
+func (g *Gateway) logout(c *fiber.Ctx, who *Principal) error {
+	var wrong faults
+	g.body(c, &wrong).close()
+	if p := wrong.problem(); p != nil {
+		return p
+	}
+	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
+	defer cancel()
+	if err := g.auth.directory.DropFamily(ctx, who.family); err != nil {
+		g.log.Warn("a login could not be ended", "user", who.UserID, "error", err)
+		return unavailable("Logins cannot be ended just now.")
+	}
+	return c.SendStatus(fiber.StatusNoContent)
+}
+
+func (g *Gateway) me(c *fiber.Ctx, who *Principal) error {
+	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
+	defer cancel()
+	user, err := g.auth.directory.UserByID(ctx, who.UserID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return unauthenticated()
+	case err != nil:
+		g.log.Warn("a user cannot be read", "user", who.UserID, "error", err)
+		return unavailable("Users cannot be read just now.")
+	}
+	return g.sendJSON(c, fiber.StatusOK, func(dst []byte) []byte { return appendUser(dst, &user) })
+}
+
+func (g *Gateway) sendSession(c *fiber.Ctx, s *session) error {
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return g.sendJSON(c, fiber.StatusOK, func(dst []byte) []byte {
+		dst = append(dst, `{"access_token":`...)
+		dst = appendString(dst, s.access)
+		dst = append(dst, `,"token_type":"Bearer","expires_in":900,"refresh_token":`...)
+		dst = appendString(dst, s.refresh)
+		dst = append(dst, `,"user":`...)
+		return append(appendUser(dst, &s.user), '}')
+	})
+}
+
+func appendUser(dst []byte, u *User) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = appendString(dst, u.ID)
+	dst = append(dst, `,"email":`...)
+	dst = appendString(dst, u.Email)
+	dst = append(dst, `,"name":`...)
+	dst = appendString(dst, u.Name)
+	dst = append(dst, `,"level":`...)
+	dst = appendString(dst, string(u.Level))
+	dst = append(dst, `,"queues":[`...)
+	for i, q := range u.Queues {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, q)
+	}
+	return append(dst, "]}"...)
+}

@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// The codes that the gateway itself gives; the queue's own are in
+// actors/queue/errors.go.
+const (
+	codeUnauthenticated  = "unauthenticated"
+	codeTokenExpired     = "token_expired"
+	codeBadCredentials   = "bad_credentials"
+	codeTooManyAttempts  = "too_many_attempts"
+	codeRateLimited      = "rate_limited"
+	codeNotFound         = "not_found"
+	codeMethodNotAllowed = "method_not_allowed"
+	codeTooLarge         = "too_large"
+	codeInternal         = "internal"
+)
+
+// problemKind is what all problems of one code have in common.
+type problemKind struct {
+	status int
+	title  string
+}
+
+// problemKinds is the one place where a code becomes an HTTP status.
+var problemKinds = map[string]problemKind{
+	codeUnauthenticated:  {http.StatusUnauthorized, "Not logged in"},
+	codeTokenExpired:     {http.StatusUnauthorized, "The token has ended"},
+	codeBadCredentials:   {http.StatusUnauthorized, "Wrong e-mail address or password"},
+	codeTooManyAttempts:  {http.StatusTooManyRequests, "Too many failed logins"},
+	codeRateLimited:      {http.StatusTooManyRequests, "Too fast"},
+	codeNotFound:         {http.StatusNotFound, "Nothing is here"},
+	codeMethodNotAllowed: {http.StatusMethodNotAllowed, "This method is not for this path"},
+	codeTooLarge:         {http.StatusRequestEntityTooLarge, "Too large"},
+	codeInternal:         {http.StatusInternalServerError, "An internal error"},
+
+	string(queue.Forbidden):            {http.StatusForbidden, "Not allowed"},
+	string(queue.QueueNotFound):        {http.StatusNotFound, "No such queue"},
+	string(queue.TicketNotFound):       {http.StatusNotFound, "No such ticket"},
+	string(queue.Invalid):              {http.StatusUnprocessableEntity, "Malformed request"},
+	string(queue.PositionOutOfRange):   {http.StatusUnprocessableEntity, "No such position"},
+	string(queue.IdempotencyKeyReused): {http.StatusUnprocessableEntity, "The Idempotency-Key was used before"},
+	string(queue.VersionMismatch):      {http.StatusPreconditionFailed, "The queue has moved on"},
+	string(queue.QueueExists):          {http.StatusConflict, "The queue exists"},
+	string(queue.QueueNotEmpty):        {http.StatusConflict, "The queue is not empty"},
+	string(queue.QueueClosed):          {http.StatusConflict, "The queue is closed"},
+	string(queue.QueueFull):            {http.StatusConflict, "The queue is full"},
+	string(queue.QueuePaused):          {http.StatusConflict, "The queue is paused"},
+	string(queue.AttendantBusy):        {http.StatusConflict, "The attendant is busy"},
+	string(queue.DeskTaken):            {http.StatusConflict, "The desk is taken"},
+	string(queue.TicketNotWaiting):     {http.StatusConflict, "The ticket is not waiting"},
+	string(queue.TicketNotActive):      {http.StatusConflict, "The ticket is not active"},
+	string(queue.TicketFinished):       {http.StatusConflict, "The ticket is finished"},
+	string(queue.Unavailable):          {http.StatusServiceUnavailable, "Unavailable"},
+	string(queue.OutcomeUnknown):       {http.StatusServiceUnavailable, "Outcome unknown"},
+}
+
+// problemTypePrefix makes a problem's type of its code: a name, not a page.
+const problemTypePrefix = "urn:nowserving:problem:"
+
+// problem is a refusal after RFC 9457. As an error it ends a handler, and the
+// error handler renders it. It holds no customer data.
+type problem struct {
+	Code   string
+	Detail string
+	Fields []queue.FieldError
+	// retryAfter is in seconds; 0 where the status says enough.
+	retryAfter int
+	// httpStatus differs from the code's own only for requests that were not
+	// even HTTP.
+	httpStatus int
+}
+
+func (p *problem) Error() string { return p.Code + ": " + p.Detail }
+
+// status is the HTTP status.
+func (p *problem) status() int {
+	if p.httpStatus != 0 {
+		return p.httpStatus
+	}
+	if kind, ok := problemKinds[p.Code]; ok {
+		return kind.status
+	}
+	return http.StatusInternalServerError
+}
+
+func (p *problem) title() string {
+	if kind, ok := problemKinds[p.Code]; ok {
+		return kind.title
+	}
+	return problemKinds[codeInternal].title
+}
+
+// retrySeconds is the value of Retry-After, 0 for none.
+func (p *problem) retrySeconds() int {
+	if p.retryAfter == 0 && p.status() == http.StatusServiceUnavailable {
+		return 1
+	}
+	return p.retryAfter
+}
+
+func newProblem(code, detail string) *problem { return &problem{Code: code, Detail: detail} }
+
+func refused(err *queue.Error) *problem {
+	return &problem{Code: string(err.Code), Detail: err.Detail, Fields: err.Fields}
+}
+
+// problemOf turns what a queue answered into a problem; nil for nil.
+func problemOf(m *messages.Problem) *problem {
+	if m == nil {
+		return nil
+	}
+	p := newProblem(m.Code, m.Detail)
+	for _, f := range m.Fields {
+		p.Fields = append(p.Fields, queue.FieldError{Field: f.Field, Message: f.Message})
+	}
+	return p
+}
+
+func invalid(fields ...queue.FieldError) *problem {
+	return &problem{Code: string(queue.Invalid), Detail: "Some fields are not as they must be.", Fields: fields}
+}
+
+func malformed(detail string) *problem { return newProblem(string(queue.Invalid), detail) }
+
+func unavailable(detail string) *problem { return newProblem(string(queue.Unavailable), detail) }
+
+// appendProblem writes a problem as JSON.
+func appendProblem(dst []byte, p *problem) []byte {
+	dst = append(dst, `{"type":"`+problemTypePrefix...)
+	dst = append(dst, p.Code...)
+	dst = append(dst, `","title":`...)
+	dst = appendString(dst, p.title())
+	dst = append(dst, `,"status":`...)
+	dst = strconv.AppendInt(dst, int64(p.status()), 10)
+	dst = append(dst, `,"detail":`...)
+	dst = appendString(dst, p.Detail)
+	dst = append(dst, `,"code":"`...)
+	dst = append(dst, p.Code...)
+	dst = append(dst, '"')
+	for i, f := range p.Fields {
+		if i == 0 {
+			dst = append(dst, `,"errors":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"field":`...)
+		dst = appendString(dst, f.Field)
+		dst = append(dst, `,"message":`...)
+		dst = appendString(dst, f.Message)
+		dst = append(dst, '}')
+	}
+	if len(p.Fields) > 0 {
+		dst = append(dst, ']')
+	}
+	return append(dst, '}')
+}

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	_ "embed"
+	"encoding/json"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+//go:embed asyncapi.yaml
+var asyncAPI []byte
+
+// ticketVerbs are the commands that are POSTed to a ticket, by their last part
+// of the path.
+var ticketVerbs = map[string]string{
+	"move": "move", "call": "call", "recall": "recall", "start": "start", "complete": "complete",
+	"hold": "hold", "no-show": "no_show", "requeue": "requeue", "transfer": "transfer",
+}
+
+// route says which handler serves which path. openapi.yaml says the same.
+func (g *Gateway) route() {
+	g.app.Get("/livez", g.livez)
+	g.app.Get("/readyz", g.readyz)
+
+	g.routePage(g.app)
+
+	api := g.app.Group("/api/v1")
+	api.Get("/openapi.yaml", document(openAPI))
+	api.Get("/asyncapi.yaml", document(asyncAPI))
+	api.Post("/auth/login", g.login)
+	api.Post("/auth/refresh", g.refresh)
+	api.Post("/auth/logout", g.authenticated(g.logout))
+	api.Get("/me", g.authenticated(g.me))
+	api.Get("/ws", g.openSession)
+
+	api.Get("/queues", g.authenticated(g.listQueues))
+	api.Post("/queues", g.authenticated(g.createQueue))
+	api.Get("/queues/:queue", g.authenticated(g.getQueue))
+	api.Patch("/queues/:queue", g.authenticated(g.queueCommand("configure")))
+	api.Delete("/queues/:queue", g.authenticated(g.queueCommand("delete")))
+	api.Post("/queues/:queue/call-next", g.authenticated(g.ticketCommand("call_next")))
+
+	api.Get("/queues/:queue/tickets", g.authenticated(g.listTickets))
+	api.Post("/queues/:queue/tickets", g.authenticated(g.ticketCommand("enqueue")))
+	api.Get("/queues/:queue/tickets/:ticket", g.authenticated(g.getTicket))
+	api.Patch("/queues/:queue/tickets/:ticket", g.authenticated(g.ticketCommand("update")))
+	api.Delete("/queues/:queue/tickets/:ticket", g.authenticated(g.removeTicket))
+	for path, command := range ticketVerbs {
+		api.Post("/queues/:queue/tickets/:ticket/"+path, g.authenticated(g.ticketCommand(command)))
+	}
+}
+
+func document(text []byte) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderContentType, "application/yaml")
+		c.Set(fiber.HeaderCacheControl, "no-cache")
+		return c.Send(text)
+	}
+}
+
+func (g *Gateway) livez(c *fiber.Ctx) error {
+	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return append(dst, `{"status":"ok"}`...) })
+}
+
+func (g *Gateway) readyz(c *fiber.Ctx) error {
+	ready := g.options.Ready()
+	if ready.Down == nil {
+		ready.Down = []string{}
+	}
+	text, err := json.Marshal(ready)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if ready.Status != "ready" {
+		status = http.StatusServiceUnavailable
+		c.Set(fiber.HeaderRetryAfter, "1")
+	}
+	return g.sendJSON(c, status, func(dst []byte) []byte { return append(dst, text...) })
+}

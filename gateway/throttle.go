@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Bounds of failed logins; the contract's.
+const (
+	throttleWindow    = 15 * time.Minute
+	failuresOfEmail   = 10
+	failuresOfAddress = 100
+	// maxThrottled bounds the memory of each of the two; the one that was
+	// touched least recently is forgotten first.
+	maxThrottled = 50_000
+)
+
+// throttle counts failed logins, by e-mail address and by network address. It
+// knows both by hashes only.
+type throttle struct {
+	emails, addresses *failures
+}
+
+func newThrottle(now func() time.Time) *throttle {
+	return &throttle{
+		emails: newFailures(now, failuresOfEmail), addresses: newFailures(now, failuresOfAddress),
+	}
+}
+
+// begin waits until the attempt may be made and gives the function to end it
+// with; where it may not be made, how long that stays so.
+func (t *throttle) begin(ctx context.Context, email string, from netip.Addr) (end func(failed bool), wait time.Duration, err error) {
+	endEmail, wait, err := t.emails.begin(ctx, sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(email)))))
+	if endEmail == nil {
+		return nil, wait, err
+	}
+	endAddress, wait, err := t.addresses.begin(ctx, sha256.Sum256([]byte(network(from))))
+	if endAddress == nil {
+		endEmail(false)
+		return nil, wait, err
+	}
+	return func(failed bool) { endEmail(failed); endAddress(failed) }, 0, nil
+}
+
+// network is what counts as one address: of IPv6 the 64 bits that one customer
+// of a provider has at least.
+func network(a netip.Addr) string {
+	if a.Is6() && !a.Is4In6() {
+		if p, err := a.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.Unmap().String()
+}
+
+type throttleKey = [sha256.Size]byte
+
+// failures counts, for each key, those of the last window.
+type failures struct {
+	now   func() time.Time
+	limit int
+
+	mu     sync.Mutex
+	counts map[throttleKey]*list.Element
+	recent *list.List // of *counted, least recently touched first
+}
+
+type counted struct {
+	key      throttleKey
+	at       []time.Time // of the failures, oldest first
+	underway int
+	ended    chan struct{} // closed when an attempt that was under way has ended
+}
+
+func newFailures(now func() time.Time, limit int) *failures {
+	return &failures{now: now, limit: limit, counts: make(map[throttleKey]*list.Element), recent: list.New()}
+}
+
+// begin lets no more attempts run at once than may still fail, so that many at
+// the same moment are counted like as many one after the other. end is nil
+// where the limit is reached, or ctx is over.
+func (f *failures) begin(ctx context.Context, key throttleKey) (end func(failed bool), wait time.Duration, err error) {
+	for {
+		f.mu.Lock()
+		c, now := f.touch(key), f.now()
+		for len(c.at) > 0 && !c.at[0].Add(throttleWindow).After(now) {
+			c.at = c.at[1:]
+		}
+		if len(c.at) >= f.limit {
+			wait := c.at[0].Add(throttleWindow).Sub(now)
+			f.mu.Unlock()
+			return nil, wait, nil
+		}
+		if len(c.at)+c.underway < f.limit {
+			c.underway++
+			f.mu.Unlock()
+			return func(failed bool) { f.end(c, failed) }, 0, nil
+		}
+		ended := c.ended
+		f.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+func (f *failures) end(c *counted, failed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.underway--
+	if failed {
+		c.at = append(c.at, f.now())
+	}
+	close(c.ended)
+	c.ended = make(chan struct{})
+}
+
+// touch gives the count of a key, made where there is none.
+func (f *failures) touch(key throttleKey) *counted {
+	if e, ok := f.counts[key]; ok {
+		f.recent.MoveToBack(e)
+		return e.Value.(*counted)
+	}
+	if len(f.counts) >= maxThrottled {
+		oldest := f.recent.Front()
+		delete(f.counts, f.recent.Remove(oldest).(*counted).key)
+	}
+	c := &counted{key: key, ended: make(chan struct{})}
+	f.counts[key] = f.recent.PushBack(c)
+	return c
+}

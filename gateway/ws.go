@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"nowserving/actors"
+	"nowserving/actors/queue"
+)
+
+const (
+	subprotocol = "nowserving.v1"
+	maxFrame    = 64 << 10
+	frameBuffer = 512 // of the library; a longer frame is read past it
+	closeAllIn  = 5 * time.Second
+)
+
+// Close codes of the contract that the gateway gives.
+const (
+	closeUnsupported = websocket.CloseUnsupportedData
+	closeTooBig      = websocket.CloseMessageTooBig
+	closeNotLoggedIn = 4401
+	closeNoAuth      = 4408
+	closeTooFast     = 4429
+)
+
+// live is the WebSocket side of a node.
+//
+// One goroutine of fasthttp's reads each session and carries out its commands
+// one after the other; all that is written goes through the session's actor.
+// The goroutine joins the actor before it returns, for the library uses the
+// connection again afterwards.
+type live struct {
+	g        *Gateway
+	deps     actors.SessionDeps
+	registry *registry
+	origins  []string
+	log      *slog.Logger
+	upgrade  fiber.Handler
+	buffers  sync.Pool // of *bytes.Buffer, held while a frame is read and carried out
+}
+
+// StartSessions makes the gateway take WebSockets; without it they are refused
+// as unavailable. It is called once, before Serve. Renderer is set here.
+func (g *Gateway) StartSessions(deps actors.SessionDeps) {
+	deps.Renderer = frames{&g.renderer}
+	l := &live{g: g, deps: deps, registry: newRegistry(), origins: g.options.AllowedOrigins, log: g.log}
+	l.upgrade = websocket.New(l.serve, websocket.Config{
+		Subprotocols:   []string{subprotocol},
+		ReadBufferSize: frameBuffer,
+		// Frames are written past the library; what it still writes by itself,
+		// the close frame after a breach of the protocol, needs no buffer.
+		WriteBufferPool: new(sync.Pool),
+		RecoverHandler:  func(*websocket.Conn) {}, // serve recovers, after it has joined the actor
+	})
+	g.live = l
+}
+
+// close ends all sessions with 1012, within a bound. It comes before Fiber's
+// own shutdown, which does not know of them.
+func (l *live) close(ctx context.Context) {
+	if l == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeAllIn)
+	defer cancel()
+	l.registry.close(ctx)
+}
+
+// openSession serves /ws.
+func (g *Gateway) openSession(c *fiber.Ctx) error {
+	if g.live == nil {
+		return unavailable("No sessions are held here.")
+	}
+	return g.live.open(c)
+}
+
+// open checks all that can be refused as HTTP, and upgrades.
+func (l *live) open(c *fiber.Ctx) error {
+	if !websocket.IsWebSocketUpgrade(c) {
+		c.Set(fiber.HeaderUpgrade, "websocket")
+		p := malformed("This address speaks WebSocket only.")
+		p.httpStatus = fiber.StatusUpgradeRequired
+		return p
+	}
+	if !l.mayConnect(c.Get(fiber.HeaderOrigin), string(c.Context().Host())) {
+		return newProblem(string(queue.Forbidden), "This origin may not connect.")
+	}
+	if l.registry.full() {
+		return unavailable("No more sessions can be held here just now.")
+	}
+	if c.Get(fiber.HeaderAuthorization) != "" {
+		token := bearerOf(c)
+		if _, p := l.g.auth.Authenticate(c.UserContext(), token); p != nil {
+			return p
+		}
+		c.Locals(tokenLocal, token)
+	}
+	forget(&c.Request().Header)
+	return l.upgrade(c)
+}
+
+// forget drops the headers that the handshake does not need: the library keeps
+// a copy of each for the session's whole life.
+func forget(h *fasthttp.RequestHeader) {
+	var names []string
+	h.VisitAll(func(name, _ []byte) {
+		if n := string(name); n != fiber.HeaderConnection && n != fiber.HeaderUpgrade && !strings.HasPrefix(n, "Sec-Websocket-") {
+			names = append(names, n)
+		}
+	})
+	for _, name := range names {
+		h.Del(name)
+	}
+}
+
+const tokenLocal = "token"
+
+// mayConnect tells whether a browser's page may open a session: one of this
+// host, or of an allowed origin. What is no browser sends no Origin.
+func (l *live) mayConnect(origin, host string) bool {
+	if origin == "" {
+		return true
+	}
+	if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, host) {
+		return true
+	}
+	for _, allowed := range l.origins {
+		if strings.EqualFold(strings.TrimSuffix(allowed, "/"), origin) {
+			return true
+		}
+	}
+	return false
+}
+
+// serve is one session, from the upgrade to its end.
+func (l *live) serve(conn *websocket.Conn) {
+	token, _ := conn.Locals(tokenLocal).(string)
+	s := &liveSession{live: l, id: "ws-" + strings.ToLower(rand.Text()[:16]), conn: conn.Conn, opened: time.Now()}
+	s.in = newSocket(conn.NetConn())
+	s.out = actors.OpenSession(l.deps, s.in)
+	defer s.leave()
+	if !l.registry.add(s) {
+		s.out.Close(actors.CloseGoingAway, "The node is leaving.")
+		s.linger()
+		return
+	}
+	defer l.registry.remove(s)
+	s.watchControlFrames()
+	s.run(token)
+}

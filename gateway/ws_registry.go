@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"nowserving/actors"
+)
+
+// What the registry watches, all from one goroutine for every session.
+const (
+	watchEvery  = 250 * time.Millisecond
+	pingEvery   = 25 * time.Second
+	authWithin  = 5 * time.Second
+	maxSessions = 50_000
+	pingSlots   = int(pingEvery / watchEvery) // pings are spread: each tick has its share of the sessions
+	expiryTicks = int(time.Second / watchEvery)
+)
+
+// registry knows the node's sessions, and ends those whose time is over.
+type registry struct {
+	stop    context.CancelFunc
+	stopped chan struct{}
+
+	mu      sync.Mutex
+	slots   [pingSlots]map[*liveSession]struct{}
+	strange map[*liveSession]struct{} // not logged in yet
+	count   int
+	next    int
+	closing bool
+	empty   chan struct{} // closed when the last session has left a closing registry
+}
+
+func newRegistry() *registry {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &registry{stop: cancel, stopped: make(chan struct{}), strange: make(map[*liveSession]struct{}), empty: make(chan struct{})}
+	for i := range r.slots {
+		r.slots[i] = make(map[*liveSession]struct{})
+	}
+	go r.watch(ctx)
+	return r
+}
+
+// full tells whether no more sessions may come.
+func (r *registry) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closing || r.count >= maxSessions
+}
+
+// add is false where the node is leaving.
+func (r *registry) add(s *liveSession) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing {
+		return false
+	}
+	s.slot = r.next
+	r.next = (r.next + 1) % pingSlots
+	r.slots[s.slot][s] = struct{}{}
+	r.strange[s] = struct{}{}
+	r.count++
+	return true
+}
+
+func (r *registry) loggedIn(s *liveSession) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.strange, s)
+}
+
+func (r *registry) remove(s *liveSession) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.slots[s.slot], s)
+	delete(r.strange, s)
+	r.count--
+	if r.closing && r.count == 0 {
+		close(r.empty)
+	}
+}
+
+func (r *registry) watch(ctx context.Context) {
+	defer close(r.stopped)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			r.look(n, now)
+		}
+	}
+}
+
+// look is one tick. Handing a message to a session never blocks.
+func (r *registry) look(n int, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.slots[n%pingSlots] {
+		s.out.Ping()
+	}
+	for s := range r.strange {
+		if now.Sub(s.opened) >= authWithin {
+			delete(r.strange, s)
+			s.out.Close(closeNoAuth, "No auth frame came in time.")
+		}
+	}
+	if n%expiryTicks != 0 {
+		return
+	}
+	for _, slot := range r.slots {
+		for s := range slot {
+			if ends := s.expires.Load(); ends != 0 && now.UnixMilli() >= ends {
+				s.expires.Store(0)
+				s.out.Close(closeNotLoggedIn, "The token has ended.")
+			}
+		}
+	}
+}
+
+// close ends all sessions and waits for them until ctx is over; those that
+// have not left by then are cut.
+func (r *registry) close(ctx context.Context) {
+	r.stop()
+	<-r.stopped
+	r.mu.Lock()
+	if r.closing {
+		r.mu.Unlock()
+		return
+	}
+	r.closing = true
+	if r.count == 0 {
+		close(r.empty)
+	}
+	r.each(func(s *liveSession) { s.out.Close(actors.CloseGoingAway, "The node is leaving.") })
+	r.mu.Unlock()
+	select {
+	case <-r.empty:
+		return
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	r.each(func(s *liveSession) { s.in.cut() })
+	r.mu.Unlock()
+	<-r.empty // a handler without its connection ends within the bound of a command
+}
+
+func (r *registry) each(f func(*liveSession)) {
+	for _, slot := range r.slots {
+		for s := range slot {
+			f(s)
+		}
+	}
+}

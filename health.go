@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"nowserving/gateway"
+)
+
+// How often the stores are looked at, and how long one look may take: together
+// a store that is gone is noticed within a second.
+const (
+	lookEvery  = 250 * time.Millisecond
+	lookWithin = 700 * time.Millisecond
+)
+
+// What /readyz says.
+const (
+	statusStarting    = "starting"
+	statusReady       = "ready"
+	statusUnavailable = "unavailable"
+	statusDraining    = "draining"
+)
+
+// pinger is a store that can be asked whether it is there.
+type pinger interface {
+	Ping(ctx context.Context) error
+}
+
+// health knows what /readyz answers.
+type health struct {
+	mu    sync.Mutex
+	ready bool // once all was there, the directory alone does not undo it
+	state gateway.Readiness
+}
+
+func newHealth() *health { return &health{state: gateway.Readiness{Status: statusStarting}} }
+
+func (h *health) readiness() gateway.Readiness {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state
+}
+
+// drain is final.
+func (h *health) drain() { h.set(gateway.Readiness{Status: statusDraining}) }
+
+func (h *health) set(r gateway.Readiness) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.Status != statusDraining {
+		h.state = r
+	}
+}
+
+// watch looks at the stores until ctx is over.
+func (h *health) watch(ctx context.Context, journal, directory pinger) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		h.look(ctx, journal, directory)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (h *health) look(ctx context.Context, journal, directory pinger) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	var down [2]string
+	var both sync.WaitGroup
+	both.Go(func() {
+		if journal.Ping(ctx) != nil {
+			down[0] = "journal"
+		}
+	})
+	both.Go(func() {
+		if directory.Ping(ctx) != nil {
+			down[1] = "database"
+		}
+	})
+	both.Wait()
+	h.found(down[0], down[1])
+}
+
+func (h *health) found(journal, database string) {
+	r := gateway.Readiness{Status: statusReady}
+	for _, name := range []string{journal, database} {
+		if name != "" {
+			r.Down = append(r.Down, name)
+		}
+	}
+	switch {
+	case journal != "" && h.ready:
+		r.Status = statusUnavailable
+	case len(r.Down) > 0 && !h.ready:
+		r.Status = statusStarting
+	default:
+		h.ready = true
+	}
+	h.set(r)
+}
+
+// serveOps serves what only operators should see, until the function that it
+// gives is called.
+func serveOps(ln net.Listener, h *health, metrics *prometheus.Registry) func(context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		r, status := h.readiness(), http.StatusOK
+		if r.Down == nil {
+			r.Down = []string{}
+		}
+		if r.Status != statusReady {
+			status = http.StatusServiceUnavailable
+			w.Header().Set("Retry-After", "1")
+		}
+		answer(w, status, r)
+	})
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nowserving_ready", Help: "1 where /readyz answers 200.",
+	}, func() float64 {
+		if h.readiness().Status == statusReady {
+			return 1
+		}
+		return 0
+	}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = server.Serve(ln) // ends with Close
+	}()
+	return func(context.Context) error {
+		err := server.Close()
+		<-stopped
+		return err
+	}
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // who has gone needs no answer
+}
+
+// newMetrics are those of this node alone, not of whatever a library registered.
+func newMetrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}

@@ -1,0 +1,166 @@
+// Command nowserving runs service queues: one node of them, and what an
+// administrator needs beside it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	_ "time/tzdata" // queues name time zones, and a small image has none
+
+	"golang.org/x/term"
+)
+
+// version is set by the linker for releases.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitFailed = 1 // it could not be done
+	exitUsage  = 2 // a flag, a variable or a file was wrong
+)
+
+// errUsage: what was asked for is wrong, and the text says how.
+var errUsage = errors.New("usage")
+
+// program is the process as the sub-commands see it.
+type program struct {
+	getenv         func(string) string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func main() {
+	os.Exit((&program{getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}).run(os.Args[1:]))
+}
+
+// run carries out a sub-command and gives the exit code. What went wrong is
+// one line on standard error.
+func (p *program) run(args []string) int {
+	command := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	err := p.command(command, args)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(p.stderr, "nowserving: "+oneLine(err))
+	if errors.Is(err, errUsage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// oneLine is an error's text without the mark that only chooses the exit code.
+func oneLine(err error) string {
+	text := strings.TrimPrefix(err.Error(), errUsage.Error()+": ")
+	return strings.Join(strings.Fields(text), " ")
+}
+
+func (p *program) command(name string, args []string) error {
+	switch name {
+	case "serve":
+		return p.serve(args)
+	case "user":
+		return p.user(args)
+	case "version":
+		return p.version(args)
+	case "help":
+		return p.help()
+	case "demo", "keys":
+		return usage("%s is not in this version yet", name)
+	}
+	return usage("unknown command %q (serve, user, version or help)", name)
+}
+
+// usage makes an error whose exit code is 2.
+func usage(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errUsage, fmt.Errorf(format, args...))
+}
+
+func (p *program) version(args []string) error {
+	if len(args) > 0 {
+		return usage("version takes no arguments")
+	}
+	build := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		build = " " + info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				build += " " + s.Value
+			}
+		}
+	}
+	_, err := fmt.Fprintln(p.stdout, "nowserving "+version+build)
+	return err
+}
+
+// serve runs a node until SIGTERM or SIGINT, and once more means at once.
+func (p *program) serve(args []string) error {
+	config, err := readConfig(args, p.getenv)
+	if errors.Is(err, errHelp) {
+		return p.help()
+	}
+	if err != nil {
+		return err
+	}
+	ctx, stop := stopSignals()
+	defer stop()
+	node, err := Start(ctx, config, p.logger())
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // stopped while it started
+	case err != nil:
+		return err
+	}
+	p.greet(node)
+	select {
+	case <-ctx.Done():
+		return node.Shutdown()
+	case err := <-node.Failed():
+		return errors.Join(err, node.Shutdown())
+	}
+}
+
+// stopSignals gives a context that the first signal ends. The second one ends
+// the process.
+func stopSignals() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for range 2 {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+			if ctx.Err() != nil {
+				os.Exit(exitFailed)
+			}
+			cancel()
+		}
+	})
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		watching.Wait()
+		cancel()
+	}
+}
+
+// onTerminal tells whether a person reads standard error.
+func (p *program) onTerminal() bool {
+	f, ok := p.stderr.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

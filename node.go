@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nowserving/actors"
+	"nowserving/actors/queue"
+	"nowserving/cluster"
+	"nowserving/gateway"
+	"nowserving/persistence"
+	"nowserving/persistence/directory"
+	"nowserving/persistence/seal"
+)
+
+// Bounds of a node's life.
+const (
+	// idleAfter is how long a queue that nobody asks stays in memory.
+	idleAfter = 5 * time.Minute
+	// stopWithin ends a shutdown that hangs; the contract's bound is 30 s.
+	stopWithin = 25 * time.Second
+	// answerWithin is the part of it for requests that are under way. A grain
+	// answers within 10 s, and what is left is for the grains to stop.
+	answerWithin = 12 * time.Second
+)
+
+// journal is what a node needs of a store of journals beside what its actors do.
+type journal interface {
+	actors.Journal
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Node is one running node.
+type Node struct {
+	config Config
+	log    *slog.Logger
+	health *health
+
+	journal   journal
+	directory *directory.Directory
+	tokenKeys *seal.Ring
+	dataKeys  *seal.Ring
+	feeds     *actors.Feeds
+	projector *actors.Projector
+	queues    *actors.Queues
+	member    *cluster.Node
+	gateway   *gateway.Gateway
+
+	metrics *prometheus.Registry
+	http    net.Listener
+	running sync.WaitGroup
+	failed  chan error
+	// closers undo what Start has done so far, the last one first.
+	closers []func(context.Context) error
+	newborn credentials // of the admin that this start made with a random password
+}
+
+// Start makes a node that serves, or an error that says what was wrong.
+func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
+	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
+	for _, step := range []func(context.Context) error{
+		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.startQueues, n.startGateway, n.makeAdmin,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, n.Shutdown())
+		}
+	}
+	n.serve()
+	return n, nil
+}
+
+// closing has something undone at the end.
+func (n *Node) closing(undo func(context.Context) error) { n.closers = append(n.closers, undo) }
+
+// listen takes the addresses first: that one is in use is found before
+// anything has been made.
+func (n *Node) listen(context.Context) (err error) {
+	if n.config.OpsAddr != "" {
+		ops, err := net.Listen("tcp", n.config.OpsAddr)
+		if err != nil {
+			return usage("--ops-addr: %w", err)
+		}
+		n.closing(serveOps(ops, n.health, n.metrics))
+		n.log.Info("operators are served", "url", "http://"+ops.Addr().String())
+	}
+	if n.http, err = net.Listen("tcp", n.config.HTTPAddr); err != nil {
+		return usage("--http-addr: %w", err)
+	}
+	n.closing(func(context.Context) error {
+		_ = n.http.Close() // the server has closed it, unless the start failed
+		return nil
+	})
+	if n.config.Certificate != nil {
+		n.http = tls.NewListener(n.http, &tls.Config{
+			Certificates: []tls.Certificate{*n.config.Certificate},
+			MinVersion:   tls.VersionTLS12,
+			NextProtos:   []string{"http/1.1"},
+		})
+	}
+	return nil
+}
+
+func (n *Node) openKeys(context.Context) (err error) {
+	if err := os.MkdirAll(n.config.DataDir, 0o700); err != nil {
+		return usage("--data-dir: %w", err)
+	}
+	if n.tokenKeys, err = n.ring(n.config.TokenKeys, "token.keys"); err != nil {
+		return fmt.Errorf("token keys: %w", err)
+	}
+	if n.dataKeys, err = n.ring(n.config.DataKeys, "data.keys"); err != nil {
+		return fmt.Errorf("data keys: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
+	if configured != nil {
+		return configured, nil
+	}
+	return seal.LoadOrCreateRing(filepath.Join(n.config.DataDir, file))
+}
+
+func (n *Node) openJournal(ctx context.Context) (err error) {
+	if n.config.RedisURL != "" {
+		options := persistence.RedisOptions{Prefix: n.config.ClusterName}
+		n.journal, err = persistence.OpenRedisJournal(ctx, n.config.RedisURL, n.log, options)
+	} else {
+		n.journal, err = persistence.OpenSQLiteJournal(ctx, n.config.DataDir, n.log)
+	}
+	if err != nil {
+		return err
+	}
+	n.closing(func(context.Context) error { return n.journal.Close() })
+	return nil
+}
+
+func (n *Node) openDirectory(ctx context.Context) (err error) {
+	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir}); err != nil {
+		return err
+	}
+	n.closing(func(context.Context) error { return n.directory.Close() })
+	return nil
+}
+
+// startQueues joins the cluster with the queue grains, and starts what follows
+// their journals.
+func (n *Node) startQueues(context.Context) (err error) {
+	n.feeds = actors.NewFeeds(n.journal, n.log)
+	n.closing(func(context.Context) error {
+		n.feeds.Close()
+		return nil
+	})
+	request := func(ctx context.Context, kind, identity string, message any) (any, error) {
+		return n.member.Request(ctx, kind, identity, message)
+	}
+	n.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })
+	n.projector = actors.NewProjector(n.queues, n.journal, queueList{n.directory}, n.log)
+	grains := actors.NewGrain(actors.GrainDeps{
+		Journal: n.journal,
+		Log:     n.log,
+		Now:     func() queue.Time { return queue.Time(time.Now().UnixMilli()) },
+		Request: request,
+		Committed: func(id string, version uint64) {
+			n.feeds.Wake(id, version)
+			n.projector.Note(id)
+		},
+		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
+	})
+	n.member, err = cluster.Start(cluster.Options{
+		Name: n.config.ClusterName, Addr: n.config.ClusterAddr, IdleAfter: idleAfter,
+		Log:   quieter(n.log),
+		Kinds: map[string]func(string) actor.Actor{actors.QueueKind: grains},
+	})
+	if err != nil {
+		return usage("--cluster-addr: %w", err)
+	}
+	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nowserving_active_queues", Help: "Queues in this node's memory.",
+	}, func() float64 { return float64(n.member.Activations()) }))
+	n.closing(func(ctx context.Context) error {
+		n.member.Shutdown(ctx)
+		return nil
+	})
+	return nil
+}
+
+func (n *Node) startGateway(context.Context) (err error) {
+	keys := make([]gateway.TokenKey, 0, 1)
+	for _, key := range n.tokenKeys.SubKey("access-token") {
+		keys = append(keys, gateway.TokenKey(key))
+	}
+	n.gateway, err = gateway.New(gateway.Options{
+		Queues: n.queues, Directory: users{n.directory}, Passwords: directory.NewHasher(),
+		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
+		Ready: n.health.readiness, Version: version,
+		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
+	})
+	if err != nil {
+		return err
+	}
+	n.gateway.StartSessions(actors.SessionDeps{
+		System: n.member.System(), Queues: n.queues, Feeds: n.feeds, Journal: n.journal, Log: n.log,
+	})
+	return nil
+}
+
+// serve starts all that runs until the end.
+func (n *Node) serve() {
+	ctx, cancel := context.WithCancel(context.Background())
+	run := func(what string, work func(context.Context) error) {
+		n.running.Go(func() {
+			if err := work(ctx); err != nil {
+				n.failed <- fmt.Errorf("%s: %w", what, err)
+			}
+		})
+	}
+	n.closing(func(context.Context) error {
+		cancel()
+		n.running.Wait()
+		return nil
+	})
+	run("list of queues", n.projector.Run)
+	run("health", func(ctx context.Context) error { return n.health.watch(ctx, n.journal, n.directory) })
+	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
+	n.closing(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
+		defer cancel()
+		return n.gateway.Shutdown(ctx)
+	})
+	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "data", n.dataDir(), "version", version)
+}
+
+// Failed tells of a fault that the node cannot go on with.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// Shutdown drains the node: no new requests, answers to those under way,
+// sessions closed with 1012, queues at rest, stores closed.
+func (n *Node) Shutdown() error {
+	n.health.drain()
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		var errs []error
+		for _, undo := range slices.Backward(n.closers) {
+			errs = append(errs, undo(ctx))
+		}
+		done <- errors.Join(errs...)
+	}()
+	select {
+	case err := <-done:
+		if len(n.closers) > 0 && n.gateway != nil {
+			n.log.Info("stopped")
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("not stopped after %s; what was acknowledged is safe", stopWithin)
+	}
+}
+
+// URL is where the node can be reached from this machine.
+func (n *Node) URL() string {
+	scheme := "http://"
+	if n.config.Certificate != nil {
+		scheme = "https://"
+	}
+	host, port, _ := net.SplitHostPort(n.http.Addr().String())
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"golang.org/x/term"
+
+	"nowserving/actors/queue"
+	"nowserving/persistence/directory"
+)
+
+// userFlags are those of all user commands together.
+type userFlags struct {
+	Config
+	email, name, level, queues, passwordFile string
+}
+
+// user administers users, beside a running node or without one.
+func (p *program) user(args []string) error {
+	commands := map[string]func(context.Context, *directory.Directory, userFlags) error{
+		"add": p.addUser, "list": p.listUsers, "passwd": p.setPassword,
+	}
+	if len(args) == 0 || commands[args[0]] == nil {
+		return usage("user add, user list or user passwd is needed")
+	}
+	f, err := p.readUserFlags(args[0], args[1:])
+	if errors.Is(err, errHelp) {
+		return p.help()
+	}
+	if err != nil {
+		return err
+	}
+	// A directory that is made by mistake would hide the mistake.
+	if _, err := os.Stat(filepath.Join(f.DataDir, "directory.db")); err != nil && args[0] != "add" {
+		return usage("--data-dir: %w", err)
+	}
+	ctx := context.Background()
+	d, err := directory.Open(ctx, directory.Options{Dir: f.DataDir})
+	if err != nil {
+		return err
+	}
+	return errors.Join(commands[args[0]](ctx, d, f), d.Close())
+}
+
+func (p *program) readUserFlags(command string, args []string) (f userFlags, err error) {
+	// Those that say where the users are.
+	stores := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool {
+		return s.name != "data-dir" && s.name != "database-url"
+	})
+	flags, err := parseFlags("user "+command, args, stores, func(set *flag.FlagSet) {
+		if command == "list" {
+			return
+		}
+		set.StringVar(&f.email, "email", "", "")
+		set.StringVar(&f.passwordFile, "password-file", "", "")
+		if command == "add" {
+			set.StringVar(&f.name, "name", "", "")
+			set.StringVar(&f.level, "level", string(directory.Attendant), "")
+			set.StringVar(&f.queues, "queues", "", "")
+		}
+	})
+	if err != nil {
+		return f, err
+	}
+	if err := applySettings(&f.Config, stores, flags, p.getenv); err != nil {
+		return f, err
+	}
+	return f, f.checkUser(command)
+}
+
+func (f *userFlags) checkUser(command string) error {
+	if command == "list" {
+		return nil
+	}
+	if err := checkEmail(f.email); err != nil {
+		return usage("--email: %w", err)
+	}
+	if command != "add" {
+		return nil
+	}
+	if !directory.Level(f.level).Valid() {
+		return usage("--level: %q is none of admin, supervisor, attendant, integration and viewer", f.level)
+	}
+	if len([]rune(f.name)) > 200 {
+		return usage("--name: it is longer than 200 characters")
+	}
+	for _, id := range list(f.queues) {
+		if id != "*" && !queue.ID(id).Valid() {
+			return usage("--queues: %q is not a queue's id", id)
+		}
+	}
+	return nil
+}
+
+func (p *program) addUser(ctx context.Context, d *directory.Directory, f userFlags) error {
+	password, err := p.password(f.passwordFile)
+	if err != nil {
+		return err
+	}
+	hash, err := directory.NewHasher().Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	u, err := d.CreateUser(ctx, directory.User{
+		Email: f.email, Name: f.name, Level: directory.Level(f.level), Queues: list(f.queues), PasswordHash: hash,
+	})
+	if errors.Is(err, directory.ErrExists) {
+		return fmt.Errorf("there is a user %s already", f.email)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.stdout, u.ID)
+	return err
+}
+
+func (p *program) setPassword(ctx context.Context, d *directory.Directory, f userFlags) error {
+	u, err := d.UserByEmail(ctx, f.email)
+	if errors.Is(err, directory.ErrNotFound) {
+		return fmt.Errorf("there is no user %s", f.email)
+	}
+	if err != nil {
+		return err
+	}
+	password, err := p.password(f.passwordFile)
+	if err != nil {
+		return err
+	}
+	hash, err := directory.NewHasher().Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return d.SetPassword(ctx, u.ID, hash)
+}
+
+func (p *program) listUsers(ctx context.Context, d *directory.Directory, _ userFlags) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tEMAIL\tLEVEL\tQUEUES\tNAME")
+	for after := ""; ; {
+		page, err := d.ListUsers(ctx, after, directory.MaxLimit)
+		if err != nil {
+			return err
+		}
+		for _, u := range page {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.ID, u.Email, u.Level, strings.Join(u.Queues, ","), u.Name)
+			after = u.ID
+		}
+		if len(page) < directory.MaxLimit {
+			return w.Flush()
+		}
+	}
+}
+
+// password gets one: of a file, of a person, or the first line that is piped
+// in. It is never an argument, which everyone on the machine could read.
+func (p *program) password(file string) (string, error) {
+	if file != "" {
+		password, err := readSecret(file)
+		if err == nil {
+			err = checkPassword(password)
+		}
+		if err != nil {
+			return "", usage("--password-file: %w", err)
+		}
+		return password, nil
+	}
+	if f, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return p.askPassword(int(f.Fd()))
+	}
+	line, err := bufio.NewReader(io.LimitReader(p.stdin, maxPassword+2)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	password := strings.TrimRight(line, "\r\n")
+	if err := checkPassword(password); err != nil {
+		return "", usage("standard input: %w", err)
+	}
+	return password, nil
+}
+
+func (p *program) askPassword(fd int) (string, error) {
+	defer echoAgain(fd)()
+	var typed [2]string
+	for i, prompt := range []string{"Password: ", "Once more: "} {
+		fmt.Fprint(p.stderr, prompt)
+		text, err := term.ReadPassword(fd)
+		fmt.Fprintln(p.stderr)
+		if err != nil {
+			return "", err
+		}
+		typed[i] = string(text)
+	}
+	if typed[0] != typed[1] {
+		return "", errors.New("the two are not the same")
+	}
+	return typed[0], checkPassword(typed[0])
+}
+
+// echoAgain keeps Ctrl-C at a prompt from leaving a terminal that shows
+// nothing, until the function that it gives is called.
+func echoAgain(fd int) func() {
+	state, err := term.GetState(fd)
+	if err != nil {
+		return func() {}
+	}
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt)
+	go func() {
+		select {
+		case <-signals:
+			_ = term.Restore(fd, state)
+			os.Exit(exitFailed)
+		case <-done:
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
