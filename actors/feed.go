@@ -18,7 +18,6 @@ const (
 	feedKeeps       = 2_048           // events kept in memory for those who follow closely
 	feedReadsEvery  = time.Second     // a look at the journal even where no wake-up came
 	feedReadTimeout = 5 * time.Second // of one read of the journal
-	tellAtOnce      = 256             // followers that one goroutine wakes
 )
 
 // Feeds follow the journals of the queues that somebody on this node looks at.
@@ -206,23 +205,8 @@ func (d *Feed) failed(ctx context.Context, err error) {
 }
 
 // tell wakes all followers, without the lock, which they need to look.
-//
-// Of many followers the first to be woken have written their frames before the
-// last one is woken, so several goroutines share the waking.
 func (d *Feed) tell() {
-	all := d.everyone()
-	var others sync.WaitGroup
-	for len(all) > tellAtOnce {
-		some := all[:tellAtOnce]
-		all = all[tellAtOnce:]
-		others.Go(func() { d.wakeAll(some) })
-	}
-	d.wakeAll(all)
-	others.Wait()
-}
-
-func (d *Feed) wakeAll(some []Follower) {
-	for _, who := range some {
+	for _, who := range d.everyone() {
 		who.Wake(d)
 	}
 }

@@ -66,7 +66,12 @@ func Start(o Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster address %q: %w", o.Addr, err)
 	}
-	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return o.Log }))
+	system := actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return o.Log }),
+		// An answer that comes after its request has timed out is a dead
+		// letter. Logged whole, it would show what it holds.
+		actor.WithDeadLetterRequestLogging(false),
+	)
 	l := newLookup(system, o)
 	kinds := make([]*proto.Kind, 0, len(o.Kinds))
 	for name := range o.Kinds {

@@ -292,11 +292,14 @@ func TestLiveSlowReader(t *testing.T) {
 	// The actor has given up when the session is closing; only then is it read.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
 	for !live.registry.anyClosing() {
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			t.Fatal("the session is not cut off")
+		case <-look.C:
 		}
-		time.Sleep(time.Millisecond)
 	}
 	version := snapshot.num("version")
 	for {
