@@ -66,12 +66,7 @@ func Start(o Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster address %q: %w", o.Addr, err)
 	}
-	system := actor.NewActorSystem(
-		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return o.Log }),
-		// An answer that comes after its request has timed out is a dead
-		// letter. Logged whole, it would show what it holds.
-		actor.WithDeadLetterRequestLogging(false),
-	)
+	system := newSystem(o.Log)
 	l := newLookup(system, o)
 	kinds := make([]*proto.Kind, 0, len(o.Kinds))
 	for name := range o.Kinds {
@@ -84,6 +79,11 @@ func Start(o Options) (*Node, error) {
 	starting.Unlock()
 	go l.sweep()
 	return n, nil
+}
+
+func newSystem(log *slog.Logger) *actor.ActorSystem {
+	log = slog.New(typesOnly{log.Handler()})
+	return actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return log }))
 }
 
 // System is the actor system, for actors that are not grains.
