@@ -54,6 +54,7 @@ type committer struct {
 	pending  []*batch // in order; all but the last one are full
 	running  bool
 	ended    bool
+	leaving  bool          // the grain waits for the committer to be idle
 	expected int           // requests for which the next append is held back
 	enough   chan struct{} // they are there
 }
@@ -113,11 +114,13 @@ func (c *committer) end() []*item {
 	return items
 }
 
-// idle tells that nothing waits and nothing is under way.
+// idle tells whether nothing waits and nothing is under way. Where it is false,
+// the grain is told when that changes.
 func (c *committer) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.running && len(c.pending) == 0
+	c.leaving = c.running
+	return !c.running
 }
 
 func (c *committer) next() *batch {
@@ -125,6 +128,9 @@ func (c *committer) next() *batch {
 	defer c.mu.Unlock()
 	if c.ended || len(c.pending) == 0 {
 		c.running = false
+		if c.leaving {
+			c.tell(&committed{committer: c})
+		}
 		return nil
 	}
 	b := c.pending[0]
@@ -136,7 +142,6 @@ func (c *committer) run() {
 	for {
 		b := c.next()
 		if b == nil {
-			c.tell(&committed{committer: c})
 			return
 		}
 		began := time.Now()
@@ -145,7 +150,11 @@ func (c *committer) run() {
 			return
 		}
 		c.tell(&committed{committer: c, batch: b})
-		go c.answer(b)
+		if len(b.items) <= fewAnswers {
+			c.answer(b)
+		} else {
+			go c.answer(b)
+		}
 		c.hold(b, time.Since(began))
 	}
 }
@@ -184,6 +193,21 @@ func (c *committer) answer(b *batch) {
 	}
 }
 
+// expect is false where nobody but one is expected.
+func (c *committer) expect(returning int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting := 0
+	if len(c.pending) > 0 {
+		waiting = len(c.pending[0].items)
+	}
+	if waiting+returning < 2 {
+		return false
+	}
+	c.expected = waiting + returning
+	return true
+}
+
 // hold waits, for a fraction of what an append takes, for those who are being
 // answered: they often come back at once, and an append that starts with the
 // first of them makes all others wait for two. One caller alone never waits,
@@ -193,13 +217,9 @@ func (c *committer) hold(done *batch, took time.Duration) {
 	if done.events == 0 || time.Duration(len(done.items))*returnTime > limit {
 		return
 	}
-	c.mu.Lock()
-	waiting := 0
-	if len(c.pending) > 0 {
-		waiting = len(c.pending[0].items)
+	if !c.expect(len(done.items)) {
+		return
 	}
-	c.expected = waiting + len(done.items)
-	c.mu.Unlock()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

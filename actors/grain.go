@@ -33,6 +33,7 @@ const (
 	// See committer.hold.
 	maxHold    = 500 * time.Microsecond
 	returnTime = 3 * time.Microsecond
+	fewAnswers = 8 // are given before the next append rather than beside it
 )
 
 // GrainDeps is what a queue grain needs of its surroundings.

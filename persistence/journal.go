@@ -13,8 +13,13 @@ import (
 const (
 	// MaxEntryBytes is the largest Data of an entry that Append takes.
 	MaxEntryBytes = 16 << 20
-	// MaxSnapshotBytes is the largest Data of a snapshot that SaveSnapshot takes.
-	MaxSnapshotBytes = 256 << 20
+	// MaxSnapshotBytes is the largest Data of a snapshot that the Redis
+	// journal's SaveSnapshot takes.
+	MaxSnapshotBytes = 1 << 30
+	// MaxSQLiteSnapshotBytes is the embedded one's. It writes a snapshot as one
+	// blob, and everybody's appends wait for it: 0.15 s for 30 MB, 1.5 s for
+	// 256 MB. (SQLite itself ends at 1 GB.)
+	MaxSQLiteSnapshotBytes = 256 << 20
 	// MaxVersion is the highest version that a journal can reach: Redis's Lua
 	// counts in doubles, which are exact up to here.
 	MaxVersion = 1 << 53
@@ -48,13 +53,13 @@ func checkEntry(queueID string, owner queue.OwnerID, e queue.Entry) error {
 	return checkOwner(queueID, owner)
 }
 
-func checkSnapshot(queueID string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64) error {
+func checkSnapshot(queueID string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64, maxBytes int) error {
 	switch {
 	case s.Version > MaxVersion:
 		return fmt.Errorf("%w: snapshot of version %d", ErrMalformed, s.Version)
 	case trimTo > s.Version:
 		return fmt.Errorf("%w: trim to %d, beyond the snapshot's %d", ErrMalformed, trimTo, s.Version)
-	case len(s.Data) > MaxSnapshotBytes:
+	case len(s.Data) > maxBytes:
 		return fmt.Errorf("%w: snapshot of %d bytes", ErrMalformed, len(s.Data))
 	}
 	return checkOwner(queueID, owner)

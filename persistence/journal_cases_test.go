@@ -3,6 +3,7 @@ package persistence
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -130,6 +131,23 @@ var journalCases = []struct {
 		wantError(t, err, queue.ErrTrimmed)
 		wantHead(t, s, "q", queue.Head{Version: 5, Op: c.Op, SnapshotVersion: 5})
 	}},
+	{"a snapshot of many chunks stands after a crash", func(t *testing.T, s *store) {
+		l := claim(t, s, "q")
+		l.append(1, "a")
+		for _, size := range []int{3 << 20, 1, 3<<20 + 1, 0} {
+			data := make([]byte, size)
+			_, _ = rand.Read(data)
+			if err := s.SaveSnapshot(t.Context(), "q", l.owner, queue.Snapshot{Version: 1, Data: data}, 1); err != nil {
+				t.Fatal(err)
+			}
+			s.reopen()
+			if got, err := s.LoadSnapshot(t.Context(), "q"); err != nil || got.Version != 1 || !bytes.Equal(got.Data, data) {
+				t.Fatal(size, got.Version, len(got.Data), err)
+			}
+		}
+	}},
+	{"a long log is trimmed exactly", trimsLong},
+	{"loads while the snapshot is replaced see one of them", loadsWhileReplaced},
 	{"what was acknowledged stands after a crash", func(t *testing.T, s *store) {
 		l := claim(t, s, "q")
 		a, b := l.append(2, "a"), l.append(1, "b")
@@ -224,6 +242,54 @@ func readsLong(t *testing.T, s *store) {
 	}
 	wantEntries(t, s, "q", 0, 10_000, all...)
 	wantEntries(t, s, "q", all[99].Last, 300, all[100:400]...)
+}
+
+func trimsLong(t *testing.T, s *store) {
+	l := claim(t, s, "q")
+	var all []queue.Entry
+	for i := range 3500 {
+		all = append(all, l.append(1+i%2, "about as long as an event is"))
+	}
+	for _, keep := range []int{1, 3017, 3018, 3499} {
+		if err := s.SaveSnapshot(t.Context(), "q", l.owner, queue.Snapshot{Version: l.head.Version}, all[keep-1].Last); err != nil {
+			t.Fatal(err)
+		}
+		wantEntries(t, s, "q", all[keep-1].Last, 10_000, all[keep:]...)
+		_, err := s.Read(t.Context(), "q", all[keep-1].First-1, 1)
+		wantError(t, err, queue.ErrTrimmed)
+	}
+	l.j = s.reopen()
+	wantEntries(t, s, "q", all[3498].Last, 10, all[3499])
+	_, err := s.Read(t.Context(), "q", 0, 1)
+	wantError(t, err, queue.ErrTrimmed)
+	l.append(1, "goes on")
+}
+
+// loadsWhileReplaced has snapshots whose every byte is their version's.
+func loadsWhileReplaced(t *testing.T, s *store) {
+	l := claim(t, s, "q")
+	l.append(40, "a")
+	save := func(version uint64) {
+		data := bytes.Repeat([]byte{byte(version)}, 1<<20+int(version))
+		if err := s.SaveSnapshot(context.Background(), "q", l.owner, queue.Snapshot{Version: version, Data: data}, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	save(1)
+	var saver sync.WaitGroup
+	saver.Go(func() {
+		for version := uint64(2); version <= 40; version++ {
+			save(version)
+		}
+	})
+	defer saver.Wait()
+	for last := uint64(0); last < 40 && !t.Failed(); {
+		got, err := s.LoadSnapshot(t.Context(), "q")
+		if err != nil || got.Version < last || !bytes.Equal(got.Data, bytes.Repeat([]byte{byte(got.Version)}, 1<<20+int(got.Version))) {
+			t.Fatalf("after version %d: version %d of %d bytes, %v", last, got.Version, len(got.Data), err)
+		}
+		last = got.Version
+	}
 }
 
 func readsBig(t *testing.T, s *store) {

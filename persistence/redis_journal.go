@@ -55,6 +55,10 @@ type RedisJournal struct {
 	writer *redis.Client // never repeats a command by itself
 	reader *redis.Client // reads may be repeated
 	calls  *callLine
+	saves  chan struct{} // a token for each SaveSnapshot under way
+
+	chunkBytes int           // of a snapshot; fields for the tests to change
+	stagingTTL time.Duration // since the last chunk
 }
 
 // OpenRedisJournal connects to the Redis at rawURL (redis://, rediss:// or
@@ -81,7 +85,7 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 	// A repeated append would be recognised (DUP), but a repeated claim or
 	// check would be another one at another time.
 	writing.MaxRetries = -1
-	writing.PoolSize = opts.Writers + 2 // and for snapshots, which go beside the pipelines
+	writing.PoolSize = opts.Writers + maxSaves // snapshots go beside the pipelines
 	reading.MaxRetries = 1
 	reading.PoolSize = 16
 	j := &RedisJournal{
@@ -89,6 +93,10 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 		writer: redis.NewClient(&writing),
 		reader: redis.NewClient(&reading),
 		calls:  newCallLine(),
+		saves:  make(chan struct{}, maxSaves),
+
+		chunkBytes: snapshotChunk,
+		stagingTTL: stagingTTL,
 	}
 	if err := j.prepare(ctx, log); err != nil {
 		_ = j.Close()
@@ -149,54 +157,6 @@ func (j *RedisJournal) Owns(ctx context.Context, queueID string, owner queue.Own
 	}
 	_, err := j.calls.do(ctx, newCall(callOwns, queueID, owner))
 	return err
-}
-
-// SaveSnapshot stores s in place of the older snapshot and, in the same atomic
-// step, drops the entries whose Last <= trimTo, but never the last one. A
-// snapshot older than the one stored is ignored as a whole. Errors: ErrFenced,
-// ErrGap (the journal does not reach s.Version), ErrUnknown, ErrUnavailable,
-// ErrMalformed.
-func (j *RedisJournal) SaveSnapshot(ctx context.Context, queueID string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64) error {
-	if err := checkSnapshot(queueID, owner, s, trimTo); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return unavailable(context.Cause(ctx))
-	}
-	// Beside the pipelines, for it is large and nobody's answer waits for it.
-	cmd := newScriptCmd(ctx, snapshotScript, []string{j.keys.head(queueID), j.keys.log(queueID), j.keys.snapshot(queueID)},
-		owner[:], strconv.FormatUint(s.Version, 10), s.Data, strconv.FormatUint(trimTo+1, 10))
-	err := j.writer.Process(ctx, cmd)
-	if isNoScript(err) {
-		if err := loadScripts(ctx, j.writer); err != nil {
-			return unavailable(err)
-		}
-		cmd = redis.NewCmd(ctx, cmd.Args()...)
-		err = j.writer.Process(ctx, cmd)
-	}
-	if err != nil {
-		return writeError(err)
-	}
-	return verdict(queueID, cmd.Val())
-}
-
-// LoadSnapshot answers the newest snapshot. Errors: ErrNoSnapshot, ErrDamaged,
-// ErrUnavailable.
-func (j *RedisJournal) LoadSnapshot(ctx context.Context, queueID string) (queue.Snapshot, error) {
-	fields, err := j.reader.HMGet(ctx, j.keys.snapshot(queueID), "v", "d").Result()
-	if err != nil {
-		return queue.Snapshot{}, readError(ctx, err)
-	}
-	if fields[0] == nil {
-		return queue.Snapshot{}, fmt.Errorf("%w: queue %s", queue.ErrNoSnapshot, queueID)
-	}
-	text, _ := fields[0].(string)
-	data, ok := fields[1].(string)
-	version, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || !ok {
-		return queue.Snapshot{}, fmt.Errorf("%w: snapshot of queue %s", queue.ErrDamaged, queueID)
-	}
-	return queue.Snapshot{Version: version, Data: []byte(data)}, nil
 }
 
 // Versions answers the version of each queue's journal, 0 for unknown ones, in

@@ -14,8 +14,17 @@ func (k redisKeys) head(queue string) string { return k.prefix + ":{" + queue + 
 // a (the version before the entry's first), o (operation) and d (data).
 func (k redisKeys) log(queue string) string { return k.prefix + ":{" + queue + "}:log" }
 
-// snapshot of a queue: a hash of v (version) and d (data).
+// snapshot of a queue: a list of its header ("<version> <save> <bytes>", see
+// snapshotHeader) and then its data in chunks. A list, because RPUSHX adds to
+// one that is there and never makes one anew.
 func (k redisKeys) snapshot(queue string) string { return k.prefix + ":{" + queue + "}:snapshot" }
+
+// staging of a snapshot that an owner is saving: a list like snapshot, with a
+// time to live. Each save has one of its own, so that nothing that is late of
+// another owner's, or of a save given up, gets into it.
+func (k redisKeys) staging(queue, owner, save string) string {
+	return k.prefix + ":{" + queue + "}:staging:" + owner + ":" + save
+}
 
 // queues is the sorted set of all queue ids, each with score 0. It is in a slot
 // of its own, which is why a claim writes it and no script does.

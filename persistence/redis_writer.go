@@ -120,6 +120,8 @@ func verdict(queueID string, answer any) error {
 	switch word {
 	case "OK", "DUP", "OLD":
 		return nil
+	case "LOST":
+		return unavailable(errStagingLost)
 	case "FENCED":
 		return fmt.Errorf("%w: queue %s", queue.ErrFenced, queueID)
 	case "GAP":

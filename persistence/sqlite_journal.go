@@ -181,7 +181,7 @@ func (j *SQLiteJournal) Append(ctx context.Context, queueID string, owner queue.
 // Append does. Errors: ErrFenced, ErrGap (the journal does not reach
 // s.Version), ErrUnknown, ErrUnavailable, ErrMalformed.
 func (j *SQLiteJournal) SaveSnapshot(ctx context.Context, queueID string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64) error {
-	if err := checkSnapshot(queueID, owner, s, trimTo); err != nil {
+	if err := checkSnapshot(queueID, owner, s, trimTo, MaxSQLiteSnapshotBytes); err != nil {
 		return err
 	}
 	c := newCall(callSnapshot, queueID, owner)

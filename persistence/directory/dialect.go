@@ -99,8 +99,8 @@ func prepareSQLite(ctx context.Context, db *sql.DB) error {
 	return migrate(ctx, db, goose.DialectSQLite3, "sqlite")
 }
 
-// privateFile makes the folder and an empty database file that only this user
-// can read; SQLite gives its other files the same mode.
+// privateFile makes the folder and empty files that only this user can read,
+// the database's and its lock's; SQLite gives its other files the same mode.
 func privateFile(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -109,12 +109,16 @@ func privateFile(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, sqliteFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return "", err
+	for _, name := range []string{sqliteLock, sqliteFile} {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return "", err
+		}
+		if err := f.Close(); err != nil {
+			return "", err
+		}
 	}
-	return path, f.Close()
+	return filepath.Join(dir, sqliteFile), nil
 }
 
 // sqliteDSN: transactions begin IMMEDIATE, for one that reads first and

@@ -17,7 +17,7 @@ if last then
     version, op = logged, last[2][4]
   end
 end
-local snapshot = redis.call('HGET', KEYS[3], 'v') or '0'
+local snapshot = string.match(redis.call('LINDEX', KEYS[3], 0) or '0', '^%d+') or '0'
 if tonumber(snapshot) > tonumber(version) then
   version, op = snapshot, string.rep('\0', 16)
 end

@@ -8,7 +8,8 @@
 --       5 header (begins with the version), 6 milliseconds that the staging lives,
 --       7 number of chunks, 8 most entries to drop, 9 the only chunk (publish of a small one)
 -- Answers 'OK', 'MORE' (OK, but entries are left to trim), 'OLD' (a newer one is
---       stored: nothing was done), 'LOST' (the staging is not whole: nothing was done),
+--       stored: nothing was done), 'LOST' (the staging is not whole, or the
+--       snapshot that 'trim' belongs to is gone: nothing was done),
 --       'FENCED' (another owner) or 'GAP <version>' (the journal does not reach the
 --       snapshot; 0 without a head).
 -- The first write is one that Redis refuses as a whole where it refuses any.
@@ -29,7 +30,8 @@ if wanted > tonumber(version) then
   return refuse('GAP ' .. version)
 end
 local stored = redis.call('LINDEX', KEYS[3], 0)
-if stored and tonumber(string.match(stored, '^%d+')) > wanted then
+stored = stored and tonumber(string.match(stored, '^%d+')) or 0
+if stored > wanted then
   return refuse('OLD')
 end
 
@@ -48,6 +50,8 @@ if step == 'publish' then
   redis.call('UNLINK', KEYS[3]) -- RENAME would free the older one here and now
   redis.call('RENAME', KEYS[4], KEYS[3])
   redis.call('PERSIST', KEYS[3])
+elseif stored ~= wanted then
+  return 'LOST' -- the snapshot that allowed to trim
 end
 
 local keep = ARGV[4]
@@ -55,9 +59,10 @@ if tonumber(keep) > tonumber(version) then
   keep = version -- the last entry always stays: it bears the operation
 end
 keep = keep .. '-0'
--- Whole nodes of the stream first, which can be bounded; what is left then is
--- within one node.
-if redis.call('XTRIM', KEYS[2], 'MINID', '~', keep, 'LIMIT', ARGV[8]) > 0 then
+-- Whole nodes of the stream first, which can be bounded. Far below the bound it
+-- was not what ended it: what is left then is within one node.
+local most = tonumber(ARGV[8])
+if redis.call('XTRIM', KEYS[2], 'MINID', '~', keep, 'LIMIT', most) > most / 2 then
   return 'MORE'
 end
 redis.call('XTRIM', KEYS[2], 'MINID', '=', keep)
