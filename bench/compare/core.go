@@ -105,9 +105,9 @@ type inProcess struct {
 	queues  *actors.Queues
 }
 
-func startInProcess(ctx context.Context, redisAddr string) (*inProcess, error) {
+func startInProcess(ctx context.Context, redisAddr string, writers int) (*inProcess, error) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	journal, err := persistence.OpenRedisJournal(ctx, "redis://"+redisAddr, log, persistence.RedisOptions{})
+	journal, err := persistence.OpenRedisJournal(ctx, "redis://"+redisAddr, log, persistence.RedisOptions{Writers: writers})
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +192,7 @@ func coreSeries(ctx context.Context, c config) (load.Series, error) {
 		defer server.Close()
 		addr = server.Addr
 	}
-	p, err := startInProcess(ctx, addr)
+	p, err := startInProcess(ctx, addr, c.writers)
 	if err != nil {
 		return load.Series{}, err
 	}

@@ -21,7 +21,7 @@ import (
 
 type config struct {
 	callers, queues, depth, pool, runs int
-	connections                        int
+	connections, writers               int
 	rate                               float64
 	duration, warmup                   time.Duration
 	mix, redisAddr, dir, fsync         string
@@ -77,6 +77,7 @@ func parse(name string, args []string) (config, error) {
 	f.IntVar(&c.queues, "queues", 1, "sorted sets")
 	f.IntVar(&c.depth, "depth", 10_000, "tickets in each, kept to within a tenth")
 	f.IntVar(&c.pool, "pool", 0, "connections of go-redis's pool; 0: its default, 10 per CPU")
+	f.IntVar(&c.writers, "writers", 0, "pipelines of the journal; 0: its default")
 	f.IntVar(&c.connections, "connections", 256, "HTTP connections to the echo")
 	f.Float64Var(&c.rate, "rate", 0, "operations a second (open loop); 0: as fast as answers come")
 	f.IntVar(&c.runs, "runs", 5, "times to run each; the median and the range are reported")
