@@ -13,7 +13,8 @@ import (
 // defaultAdmin is the first user where NOWSERVING_ADMIN_EMAIL names no other.
 const defaultAdmin = "admin@localhost"
 
-// credentials of a user whose password was made here; empty of any other.
+// credentials of an admin that this start made; its password only where that
+// was made too.
 type credentials struct{ email, password string }
 
 // makeAdmin makes the first user of a directory without users.
@@ -42,8 +43,9 @@ func (n *Node) makeAdmin(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("make the admin: %w", err)
 	}
+	n.newborn.email = email
 	if random {
-		n.newborn = credentials{email, password}
+		n.newborn.password = password
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"strings"
 )
@@ -33,6 +32,14 @@ func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }
 
+// redisLog takes what the Redis client says by itself, for debugging only:
+// whoever called it gets the same as an error.
+type redisLog struct{ log *slog.Logger }
+
+func (r redisLog) Printf(ctx context.Context, format string, v ...any) {
+	r.log.DebugContext(ctx, "redis", "said", fmt.Sprintf(format, v...))
+}
+
 func (n *Node) journalName() string {
 	if n.config.RedisURL != "" {
 		return "redis"
@@ -51,24 +58,29 @@ func (n *Node) dataDir() string {
 // greet says, to a person, where to go from here; to a machine only what is
 // said once.
 func (p *program) greet(n *Node) {
-	var b strings.Builder
-	if !p.onTerminal() {
-		if n.newborn.password != "" {
-			fmt.Fprintf(p.stderr, "admin %s has the password %s (shown only this once)\n", n.newborn.email, n.newborn.password)
-		}
-		return
+	switch {
+	case p.onTerminal():
+		_, _ = io.WriteString(p.stderr, n.greeting())
+	case n.newborn.password != "":
+		fmt.Fprintf(p.stderr, "admin %s has the password %s (shown only this once)\n", n.newborn.email, n.newborn.password)
 	}
+}
+
+func (n *Node) greeting() string {
+	var b strings.Builder
 	fmt.Fprintf(&b, "\n  nowserving %s\n\n  open     %s\n", version, n.URL())
 	switch {
 	case n.newborn.password != "":
 		fmt.Fprintf(&b, "  log in   %s, password %s (shown only this once)\n", n.newborn.email, n.newborn.password)
+	case n.newborn.email != "":
+		fmt.Fprintf(&b, "  log in   %s, with the password of NOWSERVING_ADMIN_PASSWORD\n", n.newborn.email)
 	default:
 		b.WriteString("  log in   with a user of yours; `nowserving user passwd` sets a new password\n")
 	}
 	fmt.Fprintf(&b, "  data     %s, journal: %s\n", n.dataDir(), n.journalName())
-	if host, _, _ := net.SplitHostPort(n.config.HTTPAddr); isLoopback(n.config.HTTPAddr) {
-		fmt.Fprintf(&b, "  reach    this machine only (%s); --http-addr and --tls-cert open it to others\n", host)
+	if isLoopback(n.config.HTTPAddr) {
+		b.WriteString("  reach    this machine only; --http-addr and --tls-cert open it to others\n")
 	}
 	b.WriteString("  stop     Ctrl-C\n\n")
-	_, _ = io.WriteString(p.stderr, b.String())
+	return b.String()
 }

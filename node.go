@@ -15,6 +15,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
@@ -65,7 +66,7 @@ type Node struct {
 	failed  chan error
 	// closers undo what Start has done so far, the last one first.
 	closers []func(context.Context) error
-	newborn credentials // of the admin that this start made with a random password
+	newborn credentials
 }
 
 // Start makes a node that serves, or an error that says what was wrong.
@@ -103,6 +104,14 @@ func (n *Node) listen(context.Context) (err error) {
 		_ = n.http.Close() // the server has closed it, unless the start failed
 		return nil
 	})
+	// The actor library panics where it cannot listen.
+	member, err := net.Listen("tcp", n.config.ClusterAddr)
+	if err != nil {
+		return usage("--cluster-addr: %w", err)
+	}
+	if err := member.Close(); err != nil {
+		return fmt.Errorf("--cluster-addr: %w", err)
+	}
 	if n.config.Certificate != nil {
 		n.http = tls.NewListener(n.http, &tls.Config{
 			Certificates: []tls.Certificate{*n.config.Certificate},
@@ -135,6 +144,7 @@ func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 
 func (n *Node) openJournal(ctx context.Context) (err error) {
 	if n.config.RedisURL != "" {
+		redis.SetLogger(redisLog{n.log})
 		options := persistence.RedisOptions{Prefix: n.config.ClusterName}
 		n.journal, err = persistence.OpenRedisJournal(ctx, n.config.RedisURL, n.log, options)
 	} else {
@@ -238,7 +248,11 @@ func (n *Node) serve() {
 	n.closing(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
-		return n.gateway.Shutdown(ctx)
+		if err := n.gateway.Shutdown(ctx); err != nil {
+			// A client that does not finish what it sends must not make the stop a failure.
+			n.log.Warn("connections are cut that did not end in time", "error", err)
+		}
+		return nil
 	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "data", n.dataDir(), "version", version)
 }

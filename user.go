@@ -24,6 +24,7 @@ import (
 type userFlags struct {
 	Config
 	email, name, level, queues, passwordFile string
+	password                                 string
 }
 
 // user administers users, beside a running node or without one.
@@ -40,6 +41,11 @@ func (p *program) user(args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if args[0] != "list" {
+		if f.password, err = p.readPassword(f.passwordFile); err != nil {
+			return err
+		}
 	}
 	// A directory that is made by mistake would hide the mistake.
 	if _, err := os.Stat(filepath.Join(f.DataDir, "directory.db")); err != nil && args[0] != "add" {
@@ -104,11 +110,7 @@ func (f *userFlags) checkUser(command string) error {
 }
 
 func (p *program) addUser(ctx context.Context, d *directory.Directory, f userFlags) error {
-	password, err := p.password(f.passwordFile)
-	if err != nil {
-		return err
-	}
-	hash, err := directory.NewHasher().Hash(ctx, password)
+	hash, err := directory.NewHasher().Hash(ctx, f.password)
 	if err != nil {
 		return err
 	}
@@ -133,11 +135,7 @@ func (p *program) setPassword(ctx context.Context, d *directory.Directory, f use
 	if err != nil {
 		return err
 	}
-	password, err := p.password(f.passwordFile)
-	if err != nil {
-		return err
-	}
-	hash, err := directory.NewHasher().Hash(ctx, password)
+	hash, err := directory.NewHasher().Hash(ctx, f.password)
 	if err != nil {
 		return err
 	}
@@ -162,9 +160,9 @@ func (p *program) listUsers(ctx context.Context, d *directory.Directory, _ userF
 	}
 }
 
-// password gets one: of a file, of a person, or the first line that is piped
+// readPassword gets one: of a file, of a person, or the first line that is piped
 // in. It is never an argument, which everyone on the machine could read.
-func (p *program) password(file string) (string, error) {
+func (p *program) readPassword(file string) (string, error) {
 	if file != "" {
 		password, err := readSecret(file)
 		if err == nil {
