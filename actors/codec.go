@@ -249,7 +249,7 @@ func decodeSnapshot(s queue.Snapshot) (*queue.State, error) {
 	}
 	state, err := queue.Restore(img)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", queue.ErrDamaged, err)
+		return nil, fmt.Errorf("%w: %w", queue.ErrDamaged, err)
 	}
 	return state, nil
 }

@@ -136,7 +136,7 @@ type (
 func (g *grain) Receive(ctx actor.Context) {
 	defer func() {
 		if r := recover(); r != nil {
-			g.panicked(ctx, r)
+			g.panicked(r)
 		}
 	}()
 	switch m := ctx.Message().(type) {
@@ -167,7 +167,7 @@ func (g *grain) Receive(ctx actor.Context) {
 
 // panicked answers whoever asked, throws the state away and loads it again: a
 // fault in one command must not end the queue.
-func (g *grain) panicked(ctx actor.Context, reason any) {
+func (g *grain) panicked(reason any) {
 	g.log.Error("the queue grain panicked; its state is loaded again", "panic", reason, "stack", string(debug.Stack()))
 	if it := g.current; it != nil {
 		g.refuse(it, queue.ErrOutcomeUnknown)

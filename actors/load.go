@@ -84,7 +84,7 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 	err = readEvents(ctx, g.Journal, id, m.state.Version(), func(e *queue.Event) error {
 		m.events++
 		if err := m.state.Apply(e); err != nil {
-			return fmt.Errorf("%w: %v", queue.ErrDamaged, err)
+			return fmt.Errorf("%w: %w", queue.ErrDamaged, err)
 		}
 		return nil
 	})

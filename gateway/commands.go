@@ -183,8 +183,9 @@ func parseETag(tag string) (uint64, bool) {
 	return version, err == nil
 }
 
-// orMissing is the refusal, or that there is no such queue or ticket, which
-// goes before it. Only refusals pay for the question.
+// orMissing is the refusal, or what goes before it: that there is no such queue
+// or ticket, or that the ticket is not the user's own. Only refusals pay for
+// the question.
 func (g *Gateway) orMissing(ctx context.Context, spec *commandSpec, b *build, p *problem) *problem {
 	if b.name == "create" || b.message.Queue == "" {
 		return p
@@ -196,6 +197,9 @@ func (g *Gateway) orMissing(ctx context.Context, spec *commandSpec, b *build, p 
 	view := g.queues.Read(ctx, ask)
 	if code := view.Problem.GetCode(); code == string(queue.QueueNotFound) || code == string(queue.TicketNotFound) {
 		return problemOf(view.Problem)
+	}
+	if b.message.OwnOnly && len(view.Tickets) == 1 && view.Tickets[0].Ticket.EnqueuedBy != b.who.UserID {
+		return refused(queue.ErrForbidden)
 	}
 	return p
 }

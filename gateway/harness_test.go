@@ -370,11 +370,6 @@ func (e *env) get(path string) *reply {
 	return e.do(call{method: "GET", path: path})
 }
 
-func (e *env) post(path, body string) *reply {
-	e.t.Helper()
-	return e.do(call{method: "POST", path: path, body: body})
-}
-
 // ok is do for what must succeed.
 func (e *env) ok(c call) *reply {
 	e.t.Helper()

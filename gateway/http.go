@@ -45,14 +45,23 @@ func secure(c *fiber.Ctx) {
 func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
 	if errors.Is(err, fiber.ErrRequestEntityTooLarge) && c.Context().UserValue(oversize) == nil {
 		// The server gave up reading before any handler ran. The handlers run
-		// all the same, so that other refusals go before this one.
+		// all the same, so that other refusals go before this one. They cannot
+		// where the body came in chunks: of such a request nothing is left.
 		c.Context().SetUserValue(oversize, true)
-		c.Context().Request.ResetBody()
-		g.app.Handler()(c.Context())
+		if c.Request().Header.ContentLength() > 0 {
+			c.Context().Request.ResetBody()
+			g.app.Handler()(c.Context())
+		} else {
+			g.sendProblem(c, g.problemOfError(err))
+		}
 		drain(c)
 		return nil
 	}
-	p := g.problemOfError(err)
+	g.sendProblem(c, g.problemOfError(err))
+	return nil
+}
+
+func (g *Gateway) sendProblem(c *fiber.Ctx, p *problem) {
 	secure(c)
 	c.Status(p.status())
 	c.Set(fiber.HeaderContentType, mimeProblem)
@@ -63,7 +72,6 @@ func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(seconds))
 	}
 	c.Response().SetBody(appendProblem(nil, p))
-	return nil
 }
 
 // Bounds of drain.
@@ -82,7 +90,7 @@ func drain(c *fiber.Ctx) {
 	}
 	until := time.Now().Add(drainFor)
 	left := drainBytes
-	if n := c.Request().Header.ContentLength(); n >= 0 {
+	if n := c.Request().Header.ContentLength(); n > 0 {
 		left = min(left, n) // up to readBuffer of them were read before
 	}
 	sink := make([]byte, 32<<10)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -105,6 +106,38 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// A body that comes in chunks is bounded like any other. Past what the server
+// reads of it at all, it is refused as too large whoever sends it.
+func TestChunkedBodies(t *testing.T) {
+	t.Parallel()
+	e := startLive(t)
+	e.queue("a")
+	for size, want := range map[int]string{10: "", 70 << 10: "too_large", 300 << 10: "too_large", 2 << 20: "too_large"} {
+		body := struct{ io.Reader }{strings.NewReader(`{"payload":"` + strings.Repeat("x", size) + `"}`)} // its length is not seen
+		r, err := http.NewRequest("POST", "http://"+e.addr+"/api/v1/queues/a/tickets", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+e.token(Admin))
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Errorf("%d: %v", size, err)
+			continue
+		}
+		var p struct {
+			Code string `json:"code"`
+		}
+		err = json.NewDecoder(response.Body).Decode(&p)
+		_ = response.Body.Close()
+		if accepted := response.StatusCode == 201; err != nil || accepted != (want == "") || p.Code != want {
+			t.Errorf("%d: %d %q %v", size, response.StatusCode, p.Code, err)
+		}
+	}
+	if v := e.version("a"); v != 2 {
+		t.Errorf("version %v, want 2", v)
+	}
+}
+
 // Each refusal goes before those that the contract names after it.
 func TestOrderOfRefusals(t *testing.T) {
 	t.Parallel()
@@ -139,6 +172,9 @@ func TestOrderOfRefusals(t *testing.T) {
 		{call{as: "attendant", method: "DELETE", path: "/queues/c"}, 404, "queue_not_found"},
 		{call{as: "attendant", method: "DELETE", path: "/queues/a", ifMatch: "x"}, 403, "forbidden"},
 		{call{as: "integration", method: "DELETE", path: "/queues/a/tickets/" + id}, 403, "forbidden"}, // not its own
+		{call{as: "integration", method: "PATCH", path: "/queues/a/tickets/" + id, body: bad}, 403, "forbidden"},
+		{call{as: "integration", method: "PATCH", path: "/queues/a/tickets/" + id, body: large}, 403, "forbidden"},
+		{call{as: "integration", method: "DELETE", path: "/queues/a/tickets/" + id, ifMatch: "x"}, 403, "forbidden"},
 		{call{method: "POST", path: "/queues/a/tickets", body: large, key: strings.Repeat("k", 129)}, 422, "invalid"},
 		{call{method: "POST", path: "/queues/a/tickets", body: large, ifMatch: `"1"`}, 413, "too_large"},
 		{call{method: "POST", path: "/queues/a/tickets", ifMatch: `"1"`}, 412, "version_mismatch"},

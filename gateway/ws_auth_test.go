@@ -65,6 +65,17 @@ func TestLiveLogin(t *testing.T) {
 			}
 		})
 	}
+	t.Run("first frame that is no text, or too long", func(t *testing.T) {
+		for kind, size := range map[int]int{fastws.BinaryMessage: 1, fastws.TextMessage: maxFrame + 1} {
+			p := e.dial()
+			if err := p.conn.WriteMessage(kind, make([]byte, size)); err != nil {
+				t.Fatal(err)
+			}
+			if code := p.closed(); code != 4401 {
+				t.Errorf("kind %d: closed with %d", kind, code)
+			}
+		}
+	})
 	t.Run("the token ends", func(t *testing.T) {
 		p := e.dial()
 		p.send(auth(e.tokenFor(userOf(user), 1500*time.Millisecond)))

@@ -59,7 +59,7 @@ func (s *liveSession) first(kind *string, o *object, wrong *faults) {
 	token := o.text("token", 1, maxToken, false)
 	o.close()
 	if kind == nil || *kind != "auth" || token == nil || wrong.problem() != nil {
-		s.end(closeNotLoggedIn, "The first frame must be auth.")
+		s.end(closeNotLoggedIn, notAuth)
 		return
 	}
 	s.login(*token)

@@ -157,7 +157,7 @@ func (s *liveSession) next() error {
 		return err
 	}
 	if kind != fastws.TextMessage {
-		s.end(closeUnsupported, "Frames are text.")
+		s.unfit(closeUnsupported, "Frames are text.")
 		return nil
 	}
 	buffer, _ := s.live.buffers.Get().(*bytes.Buffer)
@@ -173,12 +173,21 @@ func (s *liveSession) next() error {
 	case err != nil:
 		return err
 	case n > maxFrame:
-		s.end(closeTooBig, "A frame is at most 65,536 bytes.")
+		s.unfit(closeTooBig, "A frame is at most 65,536 bytes.")
 	default:
 		s.aside(func() { s.obey(buffer.Bytes()) })
 		return s.in.extend() // a command may have taken a while
 	}
 	return nil
+}
+
+// unfit ends the session for a frame that cannot even be looked at. Who is not
+// logged in yet has thereby not sent auth.
+func (s *liveSession) unfit(code int, reason string) {
+	if s.who == nil {
+		code, reason = closeNotLoggedIn, notAuth
+	}
+	s.end(code, reason)
 }
 
 // login takes a token, the first one or one that renews the session.
@@ -218,7 +227,10 @@ func (s *liveSession) user(ctx context.Context) *User {
 	return &user
 }
 
-const rightsChanged = "What you may see or do has changed. Come back."
+const (
+	rightsChanged = "What you may see or do has changed. Come back."
+	notAuth       = "The first frame must be auth."
+)
 
 func sameRights(a, b *Principal) bool { return a.Level == b.Level && slices.Equal(a.Queues, b.Queues) }
 

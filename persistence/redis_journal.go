@@ -194,8 +194,8 @@ func (j *RedisJournal) Queues(ctx context.Context, after string, limit int) ([]s
 	if after != "" {
 		from = "(" + after
 	}
-	ids, err := j.reader.ZRangeByLex(ctx, j.keys.queues(), &redis.ZRangeBy{
-		Min: from, Max: "+", Count: int64(min(limit, maxListed)),
+	ids, err := j.reader.ZRangeArgs(ctx, redis.ZRangeArgs{
+		Key: j.keys.queues(), ByLex: true, Start: from, Stop: "+", Count: int64(min(limit, maxListed)),
 	}).Result()
 	if err != nil {
 		return nil, readError(ctx, err)

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ func (j *RedisJournal) Read(ctx context.Context, queueID string, after uint64, m
 	pipe := j.reader.Pipeline()
 	head := pipe.Get(ctx, j.keys.head(queueID))
 	page := pipe.XRangeN(ctx, j.keys.log(queueID), streamID(after+1), "+", int64(min(maxEntries, firstPage)))
-	if _, err := pipe.Exec(ctx); err != nil && head.Err() != redis.Nil {
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(head.Err(), redis.Nil) {
 		return nil, readError(ctx, err)
 	}
 	version, err := headVersion(queueID, head)

@@ -1,10 +1,10 @@
-// Command baseline measures what a user would write instead of nowserving, on the same machine and servers: a Redis
+// Command compare measures nowserving in process beside what a user would write instead, on the same machine and servers: a Redis
 // sorted set per queue with one Lua script per operation, and a bare Fiber v2 JSON echo.
 //
-//	baseline line     --callers 64 --queues 1 --depth 10000
-//	baseline position --callers 64
-//	baseline echo     --connections 256
-//	baseline all      every row of the bench table
+//	compare line     --callers 64 --queues 1 --depth 10000
+//	compare position --callers 64
+//	compare echo     --connections 256
+//	compare all      every row of the bench table
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "baseline:", err)
+		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
 }
@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 
 func parse(name string, args []string) (config, error) {
 	var c config
-	f := flag.NewFlagSet("baseline "+name, flag.ContinueOnError)
+	f := flag.NewFlagSet("compare "+name, flag.ContinueOnError)
 	f.IntVar(&c.callers, "callers", 64, "goroutines that call at once")
 	f.IntVar(&c.queues, "queues", 1, "sorted sets")
 	f.IntVar(&c.depth, "depth", 10_000, "tickets in each, kept to within a tenth")

@@ -106,7 +106,7 @@ func (z *zset) Do(op load.Op) (string, error) {
 		}
 		return "", err
 	}
-	return "", &load.Refusal{Code: "not in the baseline: " + string(op.Kind)}
+	return "", &load.Refusal{Code: "not in the comparison: " + string(op.Kind)}
 }
 
 func (z *zset) ticket() string {

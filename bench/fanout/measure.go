@@ -177,8 +177,11 @@ func events(ctx context.Context, c config, cmd *commander, t *tracker, rep *repo
 		if ticket, err = nextTicket(ticket, answer); err != nil {
 			return err
 		}
-		if version, err = cmd.version(); err != nil || version != w.version {
-			return fmt.Errorf("version %d where %d was next: is somebody else using the queue? (%v)", version, w.version, err)
+		if version, err = cmd.version(); err != nil {
+			return err
+		}
+		if version != w.version {
+			return fmt.Errorf("version %d where %d was next: is somebody else using the queue?", version, w.version)
 		}
 		select {
 		case <-w.done:

@@ -9,7 +9,7 @@ import (
 
 func TestBucketsAreOrderedAndTight(t *testing.T) {
 	last := -1
-	for v := uint64(0); v < 1<<20; v++ {
+	for v := range uint64(1 << 20) {
 		i := bucket(v)
 		if i != last && i != last+1 {
 			t.Fatalf("value %d jumps from bucket %d to %d", v, last, i)

@@ -92,8 +92,8 @@ func (w *Workload) next(rng *rand.Rand) Op {
 		}
 	}
 	if op.Kind == Move || op.Kind == Remove || op.Kind == Get {
-		ok := false
-		if op.Ticket, ok = q.take(rng, op.Kind != Get); !ok {
+		ticket, ok := q.take(rng, op.Kind != Get)
+		if op.Ticket = ticket; !ok {
 			op.Kind = Enqueue // nobody to act on
 		}
 	}
