@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,40 +177,59 @@ func (p *inProcess) fill(ctx context.Context, w *load.Workload, queues, depth in
 	}
 }
 
-// coreSeries drives the grains. A call is not completed: the sorted set has no such thing either. So each caller is
-// many attendants, a new one when one has as many active tickets as a queue allows.
-func coreSeries(ctx context.Context, c config) (load.Series, error) {
+// bothSeries drives the sorted set and the grains in turn, on the same Redis, and gives the ratio of their medians. A
+// call is not completed: the sorted set has no such thing either. So each caller is many attendants, a new one when one
+// has as many active tickets as a queue allows.
+func bothSeries(ctx context.Context, c config) ([]load.Series, error) {
 	mix, err := load.ParseMix(c.mix)
 	if err != nil {
-		return load.Series{}, err
+		return nil, err
 	}
-	addr := c.redisAddr
-	if addr == "" {
+	if c.redisAddr == "" {
 		server, err := load.StartRedis(ctx, c.dir, c.fsync)
 		if err != nil {
-			return load.Series{}, err
+			return nil, err
 		}
 		defer server.Close()
-		addr = server.Addr
+		c.redisAddr = server.Addr
 	}
-	p, err := startInProcess(ctx, addr, c.writers)
+	set, setWork, err := openZset(ctx, c, mix)
 	if err != nil {
-		return load.Series{}, err
+		return nil, err
 	}
-	defer p.stop()
-	w := load.NewWorkload(mix, c.queues, c.depth)
-	if err := p.fill(ctx, w, c.queues, c.depth); err != nil {
-		return load.Series{}, fmt.Errorf("fill: %w", err)
+	defer set.client.Close()
+	node, err := startInProcess(ctx, c.redisAddr, c.writers)
+	if err != nil {
+		return nil, err
+	}
+	defer node.stop()
+	nodeWork := load.NewWorkload(mix, c.queues, c.depth)
+	if err := node.fill(ctx, nodeWork, c.queues, c.depth); err != nil {
+		return nil, fmt.Errorf("fill: %w", err)
 	}
 	pace := load.Pace{Callers: c.callers, Rate: c.rate, Warmup: c.warmup, Duration: c.duration}
-	p.journal.print(io.Discard)
-	defer p.journal.print(os.Stderr)
-	return series(ctx, "nowserving, "+c.shape(), c, func() *load.Result {
-		return load.Run(ctx, pace, func(caller int) load.Step {
-			line := &manyAttendants{core: core{ctx: ctx, queues: p.queues, by: uuid.NewString()}}
-			return w.Step(caller, line, false)
-		})
-	})
+	var setRuns, nodeRuns []*load.Result
+	for range c.runs {
+		runtime.GC() // neither pays for the other's garbage
+		setRuns = append(setRuns, load.Run(ctx, pace, func(caller int) load.Step { return setWork.Step(caller, set, false) }))
+		runtime.GC()
+		nodeRuns = append(nodeRuns, load.Run(ctx, pace, func(caller int) load.Step {
+			return nodeWork.Step(caller, &manyAttendants{core: core{ctx: ctx, queues: node.queues, by: uuid.NewString()}}, false)
+		}))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	series := []load.Series{
+		load.NewSeries("sorted set, "+c.shape(), setRuns), load.NewSeries("nowserving, "+c.shape(), nodeRuns),
+	}
+	if !c.json {
+		series[0].Print(os.Stdout)
+		series[1].Print(os.Stdout)
+		fmt.Fprintf(os.Stdout, "  ratio %.2f\n", series[1].Median/series[0].Median)
+		node.journal.print(os.Stdout)
+	}
+	return series, nil
 }
 
 // manyAttendants takes a new attendant after a thousand calls.

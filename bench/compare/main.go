@@ -1,10 +1,11 @@
-// Command compare measures nowserving in process beside what a user would write instead, on the same machine and servers: a Redis
-// sorted set per queue with one Lua script per operation, and a bare Fiber v2 JSON echo.
+// Command compare measures queue grains in this process beside what a user would write instead, in turn and on the same
+// servers: a Redis sorted set per queue with one Lua script per operation, and a bare Fiber v2 JSON echo.
 //
-//	compare line     --callers 64 --queues 1 --depth 10000
-//	compare position --callers 64
-//	compare echo     --connections 256
-//	compare all      every row of the bench table
+//	compare line      --callers 64 --queues 1 --depth 10000
+//	compare position  --callers 64
+//	compare echo      --connections 256
+//	compare footprint memory of idle queues, time of the first answer
+//	compare all       every row of the bench table that needs no gateway
 package main
 
 import (
@@ -40,7 +41,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("want line, position, echo or all")
+		return fmt.Errorf("want line, position, echo, footprint or all")
 	}
 	if args[0] == "echo-server" { // the child of echo
 		return serveEcho()
@@ -102,47 +103,46 @@ func parse(name string, args []string) (config, error) {
 func measure(ctx context.Context, name string, c config) ([]load.Series, error) {
 	switch name {
 	case "line":
-		return one(lineSeries(ctx, c))
+		return bothSeries(ctx, c)
 	case "position":
-		return one(positionSeries(ctx, c))
+		c.mix = "get=1"
+		return bothSeries(ctx, c)
+	case "echo":
+		s, err := echoSeries(ctx, c)
+		return []load.Series{s}, err
 	case "footprint":
 		return nil, footprint(ctx, c)
-	case "core":
-		return one(coreSeries(ctx, c))
-	case "core-position":
-		c.mix = "get=1"
-		return one(coreSeries(ctx, c))
-	case "echo":
-		return one(echoSeries(ctx, c))
 	case "all":
 		return everything(ctx, c)
 	}
-	return nil, fmt.Errorf("%q is none of line, position, echo, all", name)
+	return nil, fmt.Errorf("%q is none of line, position, echo, footprint, all", name)
 }
-
-func one(s load.Series, err error) ([]load.Series, error) { return []load.Series{s}, err }
 
 func everything(ctx context.Context, c config) ([]load.Series, error) {
 	var all []load.Series
+	add := func(s []load.Series, err error) error {
+		all = append(all, s...)
+		return err
+	}
 	for _, queues := range []int{1, 64} {
-		// With 512 callers the default pool is the bottleneck; who tunes it gets the better figure, so both are shown.
+		// With 512 callers the sorted set's default pool is its bottleneck; who tunes it gets the better figure, so both
+		// are shown.
 		for _, row := range []struct{ callers, pool int }{{64, c.pool}, {512, c.pool}, {512, 512}} {
 			c := c
 			c.queues, c.callers, c.pool = queues, row.callers, row.pool
-			s, err := lineSeries(ctx, c)
-			if err != nil {
+			if err := add(bothSeries(ctx, c)); err != nil {
 				return all, err
 			}
-			all = append(all, s)
 		}
 	}
-	c.queues, c.callers = 1, 64
-	s, err := positionSeries(ctx, c)
-	if err != nil {
+	c.queues, c.callers, c.mix = 1, 64, "get=1"
+	if err := add(bothSeries(ctx, c)); err != nil {
 		return all, err
 	}
-	all = append(all, s)
-	s, err = echoSeries(ctx, c)
+	if err := footprint(ctx, c); err != nil {
+		return all, err
+	}
+	s, err := echoSeries(ctx, c)
 	return append(all, s), err
 }
 

@@ -124,15 +124,6 @@ func found(cmd *redis.Cmd) error {
 	return err
 }
 
-func lineSeries(ctx context.Context, c config) (load.Series, error) {
-	return onRedis(ctx, c, "sorted set, "+c.shape())
-}
-
-func positionSeries(ctx context.Context, c config) (load.Series, error) {
-	c.mix = "get=1"
-	return onRedis(ctx, c, "sorted set, position, "+c.shape())
-}
-
 func (c config) shape() string {
 	s := fmt.Sprintf("%d queue(s) of %d, %d callers", c.queues, c.depth, c.callers)
 	if c.pool > 0 {
@@ -141,31 +132,15 @@ func (c config) shape() string {
 	return s
 }
 
-func onRedis(ctx context.Context, c config, name string) (load.Series, error) {
-	mix, err := load.ParseMix(c.mix)
-	if err != nil {
-		return load.Series{}, err
-	}
-	addr := c.redisAddr
-	if addr == "" {
-		server, err := load.StartRedis(ctx, c.dir, c.fsync)
-		if err != nil {
-			return load.Series{}, err
-		}
-		defer server.Close()
-		addr = server.Addr
-	}
-	client := redis.NewClient(&redis.Options{Addr: addr, PoolSize: c.pool, PoolTimeout: time.Minute})
-	defer client.Close()
+// openZset fills the sorted sets.
+func openZset(ctx context.Context, c config, mix load.Mix) (*zset, *load.Workload, error) {
+	client := redis.NewClient(&redis.Options{Addr: c.redisAddr, PoolSize: c.pool, PoolTimeout: time.Minute})
 	z := &zset{ctx: ctx, client: client, keys: queueKeys(c.queues), tickets: c.tickets}
 	w := load.NewWorkload(mix, c.queues, c.depth)
 	if err := z.fill(w, c.depth); err != nil {
-		return load.Series{}, fmt.Errorf("fill: %w", err)
+		return nil, nil, errors.Join(fmt.Errorf("fill: %w", err), client.Close())
 	}
-	pace := load.Pace{Callers: c.callers, Rate: c.rate, Warmup: c.warmup, Duration: c.duration}
-	return series(ctx, name, c, func() *load.Result {
-		return load.Run(ctx, pace, func(caller int) load.Step { return w.Step(caller, z, false) })
-	})
+	return z, w, nil
 }
 
 // fill empties and fills every queue, in pipelines: filling is not what is measured.
