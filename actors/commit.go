@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 
 	"nowserving/actors/queue"
 	"nowserving/messages"
@@ -100,15 +101,17 @@ func readEvent(ctx context.Context, j Journal, id string, version uint64) (*mess
 }
 
 // snapshotDue: the work of writing one is spread over as many events as the
-// state is large, so that its cost per event does not grow.
+// state is large, so that its cost per event does not grow. Each time is a
+// little different, so that queues of the same load do not all write at once.
 func (g *grain) snapshotDue() bool {
-	return !g.snapshotting && g.image == nil && g.sinceSnapshot >= max(snapshotEvery, g.state.Size()/2)
+	after := max(snapshotEvery, g.state.Size()/2)
+	return !g.snapshotting && g.image == nil && g.sinceSnapshot >= after+int(g.jitter*float64(after))
 }
 
 // capture takes the image of a snapshot, to be saved when its version is durable.
 func (g *grain) capture() {
 	g.image, g.trimTo = g.state.Image(), g.state.TrimTo()
-	g.sinceSnapshot, g.forgotten = 0, false
+	g.sinceSnapshot, g.forgotten, g.jitter = 0, false, rand.Float64()/2
 }
 
 // saveSnapshot writes the image down, beside the actor.
@@ -116,6 +119,8 @@ func (g *grain) saveSnapshot() {
 	img, trimTo, owner := g.image, g.trimTo, g.committer.owner
 	g.image, g.snapshotting = nil, true
 	go func() {
+		g.saving <- struct{}{}
+		defer func() { <-g.saving }()
 		ctx, cancel := context.WithTimeout(g.ctx, snapshotTimeout)
 		defer cancel()
 		s, err := encodeSnapshot(img)

@@ -67,6 +67,7 @@ type grainContext struct {
 	system *actor.ActorSystem
 	self   *actor.PID
 	ctx    context.Context // over when the actor stops
+	saving chan struct{}   // one place for each snapshot that is being written on this node
 }
 
 func (g *grainContext) respond(sender *actor.PID, m any) {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 	snapshotTimeout = time.Minute
 	loadBackoff     = 200 * time.Millisecond
 	snapshotEvery   = 1_000 // events at least between two snapshots
+	maxSaving       = 2     // snapshots that are written at once, of all queues
 	// See committer.hold.
 	maxHold    = 500 * time.Microsecond
 	returnTime = 3 * time.Microsecond
@@ -72,6 +74,7 @@ type grain struct {
 	retryAt time.Time
 
 	sinceSnapshot int
+	jitter        float64      // of the number of events until the next one
 	image         *queue.Image // waits until its version is durable
 	trimTo        uint64       // of that image
 	snapshotting  bool
@@ -102,9 +105,11 @@ type item struct {
 // NewGrain gives the producer of queue grains for one identity, to be handed
 // to the cluster as a kind.
 func NewGrain(deps GrainDeps) func(identity string) actor.Actor {
+	saving := make(chan struct{}, maxSaving)
 	return func(identity string) actor.Actor {
 		return &grain{
-			grainContext: &grainContext{GrainDeps: deps, id: queue.ID(identity)},
+			grainContext: &grainContext{GrainDeps: deps, id: queue.ID(identity), saving: saving},
+			jitter:       mathrand.Float64() / 2,
 			log:          deps.Log.With("queue", identity),
 		}
 	}
