@@ -32,6 +32,8 @@ const (
 	idleAfter = 5 * time.Minute
 	// stopWithin ends a shutdown that hangs; the contract's bound is 30 s.
 	stopWithin = 25 * time.Second
+	// transitWithin bounds what a start waits for; see awaitTransit.
+	transitWithin = 5 * time.Second
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
@@ -243,7 +245,10 @@ func (n *Node) serve() {
 		return nil
 	})
 	run("list of queues", n.projector.Run)
-	run("health", func(ctx context.Context) error { return n.health.watch(ctx, n.journal, n.directory) })
+	run("health", func(ctx context.Context) error {
+		n.awaitTransit(ctx)
+		return n.health.watch(ctx, n.journal, n.directory)
+	})
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
 	n.closing(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, answerWithin)
@@ -255,6 +260,19 @@ func (n *Node) serve() {
 		return nil
 	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "data", n.dataDir(), "version", version)
+}
+
+// awaitTransit keeps the node from being ready while transfers that a crash cut
+// in two are still to arrive; one that cannot arrive now does not hold it up for long.
+func (n *Node) awaitTransit(ctx context.Context) {
+	timer := time.NewTimer(transitWithin)
+	defer timer.Stop()
+	select {
+	case <-n.projector.CaughtUp():
+	case <-timer.C:
+		n.log.Warn("the list of queues is not up with the journals yet")
+	case <-ctx.Done():
+	}
 }
 
 // Failed tells of a fault that the node cannot go on with.

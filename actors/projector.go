@@ -36,11 +36,13 @@ type Projector struct {
 
 	mu    sync.Mutex
 	dirty map[string]struct{}
+
+	caughtUp chan struct{}
 }
 
 // NewProjector makes a projector; Run does its work.
 func NewProjector(queues *Queues, journal Journal, list QueueList, log *slog.Logger) *Projector {
-	return &Projector{queues: queues, journal: journal, list: list, log: log, dirty: make(map[string]struct{})}
+	return &Projector{queues: queues, journal: journal, list: list, log: log, dirty: make(map[string]struct{}), caughtUp: make(chan struct{})}
 }
 
 // Note tells that a queue has moved on. It never blocks.
@@ -50,27 +52,40 @@ func (p *Projector) Note(id string) {
 	p.mu.Unlock()
 }
 
+// CaughtUp is closed when the list has been where the journals are for the
+// first time: whatever a crash left in transit has arrived.
+func (p *Projector) CaughtUp() <-chan struct{} { return p.caughtUp }
+
 // Run works until ctx is over.
 func (p *Projector) Run(ctx context.Context) error {
 	tick := time.NewTicker(projectEvery)
 	defer tick.Stop()
-	swept := false
+	swept, caughtUp := false, false
 	for {
+		if !swept {
+			err := p.Sweep(ctx)
+			if swept = err == nil; !swept {
+				p.log.Warn("the journals cannot be compared with the list of queues", "error", err)
+			}
+		}
+		for swept && p.project(ctx) {
+		}
+		if swept && !caughtUp && p.idle() {
+			caughtUp = true
+			close(p.caughtUp)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		if !swept {
-			if err := p.Sweep(ctx); err != nil {
-				p.log.Warn("the journals cannot be compared with the list of queues", "error", err)
-				continue
-			}
-			swept = true
-		}
-		for p.project(ctx) {
-		}
 	}
+}
+
+func (p *Projector) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.dirty) == 0
 }
 
 // project records some of what has moved on; it is true while there is more to do at once.
