@@ -108,10 +108,15 @@ func (g *grain) snapshotDue() bool {
 	return !g.snapshotting && g.image == nil && g.sinceSnapshot >= after+int(g.jitter*float64(after))
 }
 
+// newJitter is between 0 and a half.
+func newJitter() float64 {
+	return rand.Float64() / 2 //nolint:gosec // nobody gains by guessing when a snapshot is due
+}
+
 // capture takes the image of a snapshot, to be saved when its version is durable.
 func (g *grain) capture() {
 	g.image, g.trimTo = g.state.Image(), g.state.TrimTo()
-	g.sinceSnapshot, g.forgotten, g.jitter = 0, false, rand.Float64()/2
+	g.sinceSnapshot, g.forgotten, g.jitter = 0, false, newJitter()
 }
 
 // saveSnapshot writes the image down, beside the actor.

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -109,7 +108,7 @@ func NewGrain(deps GrainDeps) func(identity string) actor.Actor {
 	return func(identity string) actor.Actor {
 		return &grain{
 			grainContext: &grainContext{GrainDeps: deps, id: queue.ID(identity), saving: saving},
-			jitter:       mathrand.Float64() / 2,
+			jitter:       newJitter(),
 			log:          deps.Log.With("queue", identity),
 		}
 	}
