@@ -147,7 +147,7 @@ async function listQueues() {
     draw();
   } catch { /* the banner tells whether there is a connection */ }
   clearTimeout(listing);
-  if (login) listing = setTimeout(listQueues, 5000); // counts of the queues that are not followed
+  if (login) listing = setTimeout(listQueues, 1000); // new queues, and counts of the queues that are not followed
 }
 function choose(id) {
   if (ready && selected && selected !== id) send({ type: 'unsubscribe', id: 'u', queue: selected });
