@@ -92,7 +92,9 @@ func decodeEntry(e queue.Entry) ([]*messages.Event, error) {
 		return nil, fmt.Errorf("entry %d: %w", e.Last, err)
 	}
 	n := len(m.Events)
-	if n == 0 || m.Events[0].Version != e.First || m.Events[n-1].Version != e.Last {
+	// A new epoch stands anywhere above the version before it.
+	if n == 0 || m.Events[0].Version < e.First || m.Events[n-1].Version != e.Last ||
+		m.Events[0].Version > e.First && m.Events[0].Kind != messages.EventKind_EVENT_KIND_QUEUE_CONFIGURED {
 		return nil, fmt.Errorf("entry %d: %w: it holds other versions", e.Last, queue.ErrDamaged)
 	}
 	for _, ev := range m.Events {

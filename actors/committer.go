@@ -27,10 +27,10 @@ func (b *batch) full() bool { return b.events >= maxBatchEvents || len(b.data) >
 
 // add changes nothing where an event cannot be encoded, which is a panic: a
 // half added one would be written.
-func (b *batch) add(it *item) {
+func (b *batch) add(it *item, after uint64) {
 	if it.event != nil {
 		if b.events == 0 {
-			b.epoch, b.first = it.event.Epoch, it.event.Version
+			b.epoch, b.first = it.event.Epoch, after+1
 		}
 		m := eventToMessage(it.event)
 		b.data = appendEvent(b.data, b.epoch, m)
@@ -51,6 +51,7 @@ type committer struct {
 
 	mu       sync.Mutex
 	prev     queue.OpID
+	lined    uint64   // the version of the newest event that was lined up
 	pending  []*batch // in order; all but the last one are full
 	running  bool
 	ended    bool
@@ -78,8 +79,8 @@ func (g *grainContext) respond(sender *actor.PID, m any) {
 
 func (g *grainContext) tell(m any) { g.system.Root.Send(g.self, m) }
 
-func newCommitter(g *grainContext, owner queue.OwnerID, prev queue.OpID) *committer {
-	return &committer{grainContext: g, owner: owner, prev: prev, enough: make(chan struct{}, 1)}
+func newCommitter(g *grainContext, owner queue.OwnerID, head queue.Head) *committer {
+	return &committer{grainContext: g, owner: owner, prev: head.Op, lined: head.Version, enough: make(chan struct{}, 1)}
 }
 
 // line lines a request up behind all that it has seen.
@@ -89,7 +90,10 @@ func (c *committer) line(it *item) {
 	if n := len(c.pending); n == 0 || c.pending[n-1].full() {
 		c.pending = append(c.pending, &batch{})
 	}
-	c.pending[len(c.pending)-1].add(it)
+	c.pending[len(c.pending)-1].add(it, c.lined)
+	if it.event != nil {
+		c.lined = it.event.Version
+	}
 	switch {
 	case c.ended: // the grain will find it in what end gives
 	case !c.running:

@@ -211,6 +211,49 @@ func TestNothingDecidedAheadIsShown(t *testing.T) {
 	}
 }
 
+// A store that comes back without its last events does not have their versions
+// and numbers given out again: a new epoch begins above them.
+func TestLostEventsBeginANewEpoch(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	for range 3 {
+		n.do(t, "a", enqueue())
+	}
+	ctx := context.Background()
+	entries, err := f.Journal.Read(ctx, "a", 0, 2) // what an older copy of the store has
+	if err != nil || len(entries) != 2 {
+		t.Fatal(len(entries), err)
+	}
+	older := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = older.Close() })
+	owner := queue.OwnerID{1}
+	if _, err := older.Claim(ctx, "a", owner); err != nil {
+		t.Fatal(err)
+	}
+	prev := queue.OpID{}
+	for _, e := range entries {
+		if err := older.Append(ctx, "a", owner, prev, e); err != nil {
+			t.Fatal(err)
+		}
+		prev = e.Op
+	}
+	before := n.describe("a")
+	f.Journal = older
+	a := n.do(t, "a", enqueue())
+	after := n.describe("a")
+	if after.Epoch == before.Epoch || a.Version != before.Version+2 || a.Event.Epoch != after.Epoch {
+		t.Fatalf("version %d in epoch %s after version %d in epoch %s", a.Version, a.Event.Epoch, before.Version, before.Epoch)
+	}
+	if a.Event.Ticket.Number != "A502" || after.Waiting != 2 {
+		t.Fatalf("number %s, %d waiting", a.Event.Ticket.Number, after.Waiting)
+	}
+	n.passivate(t)
+	if v := n.describe("a"); v.Problem != nil || v.Epoch != after.Epoch || v.Version != a.Version || v.Waiting != 2 {
+		t.Fatalf("loaded again: %v", v)
+	}
+}
+
 // A command that makes the grain panic is answered, is not tried again, and
 // does not end the queue.
 func TestPanicDoesNotEndTheQueue(t *testing.T) {

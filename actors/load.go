@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -31,6 +32,21 @@ func (g *grain) load() {
 		}
 		g.tell(m)
 	}()
+}
+
+// newEpoch goes on after events that were acknowledged are gone from the store.
+// They cannot be brought back; what must not happen is that their versions and
+// numbers come again as something else.
+func (g *grain) newEpoch(known uint64) {
+	g.log.Error("the store has lost acknowledged events of the queue; a new epoch begins",
+		"version", known, "left", g.state.Version())
+	var op queue.OpID
+	_, _ = rand.Read(op[:])
+	e := g.state.NewEpoch(known, rand.Text(), op, g.Now())
+	if err := g.state.Apply(e); err != nil {
+		panic(err) // it stands above and later than all that is left
+	}
+	g.committer.line(&item{event: e})
 }
 
 // creating tells whether somebody waits to create the queue.
@@ -158,8 +174,12 @@ func (g *grain) loaded(m *loaded) {
 		g.loadFailed(m.err)
 		return
 	}
+	known := g.durable
 	g.state, g.durable = m.state, m.head.Version
-	g.committer = newCommitter(g.grainContext, m.owner, m.head.Op)
+	g.committer = newCommitter(g.grainContext, m.owner, m.head)
+	if m.head.Version < known && m.state.Exists() {
+		g.newEpoch(known)
+	}
 	g.sinceSnapshot = m.events
 	for _, t := range m.state.Outbox() {
 		g.deliver(t, nil)

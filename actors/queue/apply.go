@@ -50,6 +50,9 @@ func (s *State) applyQueue(e *Event) error {
 		s.loc = location(e.Config.Timezone)
 	}
 	s.config, s.status, s.epoch, s.exists = e.Config, e.Status, e.Epoch, true
+	if e.Seq != 0 { // see NewEpoch
+		s.seq = e.Seq
+	}
 	return nil
 }
 

@@ -49,6 +49,20 @@ func (a *SetStatus) decide(*State, *Command) (*Event, error) {
 	return &Event{Kind: kinds[a.Status], Status: a.Status}, nil
 }
 
+// skipNumbers is how far a new epoch moves the day's numbers on: those that the
+// lost events gave out are in people's hands.
+const skipNumbers = 500
+
+// NewEpoch is the event with which a queue goes on whose store has lost events:
+// a new history above every version that was ever known.
+func (s *State) NewEpoch(known uint64, epoch string, op OpID, now Time) *Event {
+	return &Event{
+		Version: max(known, s.version) + 1, Epoch: epoch, At: max(now, s.lastAt), Kind: QueueConfigured,
+		Config: s.config, Status: s.status, Waiting: s.Waiting(), Active: s.Active(),
+		Day: s.day, Seq: s.seq + skipNumbers, Op: op,
+	}
+}
+
 // Delete ends the queue's history. Tickets that wait, are held or active forbid it.
 type Delete struct{}
 
