@@ -189,6 +189,13 @@ func (n *Node) startQueues(context.Context) (err error) {
 			n.feeds.Wake(id, version)
 			n.projector.Note(id)
 		},
+		Known: func(ctx context.Context, id string) (uint64, error) {
+			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
+			if err != nil {
+				return 0, err
+			}
+			return versions[0], nil
+		},
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 	})
 	n.member, err = cluster.Start(cluster.Options{

@@ -254,6 +254,25 @@ func TestLostEventsBeginANewEpoch(t *testing.T) {
 	}
 }
 
+// A node that starts over a store that has lost events learns it from what is
+// known elsewhere.
+func TestLossIsFoundAcrossARestart(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	first := startNode(t, j)
+	first.do(t, "a", create(1))
+	first.do(t, "a", enqueue())
+	epoch := first.describe("a").Epoch
+	next := startNode(t, j, func(d *actors.GrainDeps) {
+		d.Known = func(context.Context, string) (uint64, error) { return 40, nil }
+	})
+	a := next.do(t, "a", enqueue())
+	if a.Version != 42 || a.Event.Epoch == epoch || a.Event.Ticket.Number != "A502" {
+		t.Fatalf("version %d, epoch %s, number %s", a.Version, a.Event.Epoch, a.Event.Ticket.Number)
+	}
+}
+
 // A command that makes the grain panic is answered, is not tried again, and
 // does not end the queue.
 func TestPanicDoesNotEndTheQueue(t *testing.T) {

@@ -47,6 +47,10 @@ type GrainDeps struct {
 	// Committed is told of every advance of a queue's journal that this node
 	// made. It must not block; what it does with it may be lost.
 	Committed func(queue string, version uint64)
+	// Known is the highest version of a queue that is known outside its
+	// journal, 0 where none is: a journal that ends below it has lost events.
+	// An error means that it cannot be known just now; the queue goes on.
+	Known func(ctx context.Context, queue string) (uint64, error)
 	// Passivate recognises the message that asks a grain to stop.
 	Passivate func(message any) bool
 }
@@ -123,9 +127,10 @@ type (
 		events int // replayed after the snapshot
 		// happened are the events after what was last known to be durable, by operation.
 		happened map[queue.OpID]*queue.Event
-		trimmed  bool // happened could not be read
-		creating bool // somebody waits to create the queue
-		absent   bool // the queue never had an event
+		trimmed  bool   // happened could not be read
+		known    uint64 // see GrainDeps.Known
+		creating bool   // somebody waits to create the queue
+		absent   bool   // the queue never had an event
 		err      error
 	}
 	committed struct {

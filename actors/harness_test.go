@@ -76,6 +76,7 @@ func startNode(t testing.TB, journal actors.Journal, options ...func(*actors.Gra
 		Now:       func() queue.Time { return queue.Time(time.Now().UnixMilli()) },
 		Request:   request,
 		Committed: n.feeds.Wake,
+		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}
 	for _, option := range options {

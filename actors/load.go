@@ -87,6 +87,9 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 	if m.head, err = g.Journal.Claim(ctx, id, m.owner); err != nil {
 		return err
 	}
+	if m.known, err = g.Known(ctx, id); err != nil {
+		g.Log.Warn("it cannot be known whether the journal is whole", "queue", id, "error", err)
+	}
 	m.state = queue.New(g.id)
 	snapshot, err := g.Journal.LoadSnapshot(ctx, id)
 	switch {
@@ -174,7 +177,7 @@ func (g *grain) loaded(m *loaded) {
 		g.loadFailed(m.err)
 		return
 	}
-	known := g.durable
+	known := max(g.durable, m.known)
 	g.state, g.durable = m.state, m.head.Version
 	g.committer = newCommitter(g.grainContext, m.owner, m.head)
 	if m.head.Version < known && m.state.Exists() {

@@ -154,6 +154,7 @@ func (e *env) startQueues(log *slog.Logger) {
 	shared.grains.Store(e.prefix, actors.NewGrain(actors.GrainDeps{
 		Journal: e.journal, Log: log, Now: func() queue.Time { return queue.Time(e.now().UnixMilli()) },
 		Request: request, Committed: e.feeds.Wake,
+		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}))
 	e.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })

@@ -120,6 +120,7 @@ func startInProcess(ctx context.Context, redisAddr string, writers int) (*inProc
 			return p.node.Request(ctx, kind, id, m)
 		},
 		Committed: func(string, uint64) {},
+		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}
 	p.node, err = cluster.Start(cluster.Options{
