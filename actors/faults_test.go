@@ -79,6 +79,23 @@ func TestLostAnswerOfAnAppend(t *testing.T) {
 	}
 }
 
+// The same for a transfer: whoever asked is told of the arrival, not left waiting.
+func TestLostAnswerOfATransfer(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	n.do(t, "b", create(1))
+	ticket := n.do(t, "a", enqueue()).Event.Ticket
+	f.fail(fault{written: true, err: queue.ErrUnknown})
+	a := n.do(t, "a", transfer(ticket.Id, "b"))
+	if a.Version != 3 || a.Arrival == nil || a.Arrival.Ticket.Number != ticket.Number {
+		t.Fatalf("the transfer was answered %v", a)
+	}
+	if v := n.describe("b"); v.Waiting != 1 || v.Version != 2 {
+		t.Fatalf("the target has %d waiting at version %d", v.Waiting, v.Version)
+	}
+}
+
 // While the store is away nothing is acknowledged; when it is back the queue
 // goes on by itself.
 func TestStoreAwayAndBack(t *testing.T) {
