@@ -184,13 +184,15 @@ func (g *grain) loaded(m *loaded) {
 		g.newEpoch(known)
 	}
 	g.sinceSnapshot = m.events
+	// Of what is durable: the transfers that are decided below are not yet.
+	inTransit := m.state.Outbox()
 	for len(g.stash) > 0 && g.state == m.state {
 		it := g.stash[0]
 		g.stash = g.stash[1:]
 		g.resume(it, m)
 	}
 	// Last, so that a transfer somebody waits for is delivered in that one's name.
-	for _, t := range m.state.Outbox() {
+	for _, t := range inTransit {
 		g.deliver(t, nil)
 	}
 }
