@@ -112,6 +112,7 @@ func (p *program) serve(args []string) error {
 	if err != nil {
 		return err
 	}
+	tuneGarbage()
 	ctx, stop := stopSignals()
 	defer stop()
 	node, err := Start(ctx, config, p.logger())

@@ -58,6 +58,9 @@ type Node struct {
 	dataKeys  *seal.Ring
 	feeds     *actors.Feeds
 	projector *actors.Projector
+	// sinks must have every event; their followers see to it.
+	sinks     []actors.Sink
+	followers []*actors.JournalFollower
 	queues    *actors.Queues
 	member    *cluster.Node
 	gateway   *gateway.Gateway
@@ -167,6 +170,12 @@ func (n *Node) openDirectory(ctx context.Context) (err error) {
 	return nil
 }
 
+// follow has a sink fed with every event. It must be called before the queues start.
+func (n *Node) follow(name string, sink actors.Sink) {
+	n.sinks = append(n.sinks, sink)
+	n.followers = append(n.followers, actors.NewJournalFollower(name, n.journal, sink, n.log))
+}
+
 // startQueues joins the cluster with the queue grains, and starts what follows
 // their journals.
 func (n *Node) startQueues(context.Context) (err error) {
@@ -188,6 +197,9 @@ func (n *Node) startQueues(context.Context) (err error) {
 		Committed: func(id string, version uint64) {
 			n.feeds.Wake(id, version)
 			n.projector.Note(id)
+			for _, f := range n.followers {
+				f.Note(id, version)
+			}
 		},
 		Known: func(ctx context.Context, id string) (uint64, error) {
 			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
@@ -196,6 +208,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 			}
 			return versions[0], nil
 		},
+		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 	})
 	n.member, err = cluster.Start(cluster.Options{
@@ -252,6 +265,9 @@ func (n *Node) serve() {
 		return nil
 	})
 	run("list of queues", n.projector.Run)
+	for _, f := range n.followers {
+		run("follower", f.Run)
+	}
 	run("health", func(ctx context.Context) error {
 		n.awaitTransit(ctx)
 		return n.health.watch(ctx, n.journal, n.directory)

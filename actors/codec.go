@@ -54,9 +54,8 @@ func decodeRecord(b []byte, m proto.Message) error {
 	return nil
 }
 
-// appendEvent writes one event as a part of the message Entry, to be closed by
-// sealEntry. Its epoch is left out where it is the entry's.
-func appendEvent(entry []byte, epoch string, m *messages.Event) []byte {
+// appendEvent writes one event as a part of the message Entry. Its epoch is left out where it is the entry's.
+func appendEvent(entry []byte, epoch string, m *messages.Event) ([]byte, error) {
 	own := m.Epoch
 	if own == epoch {
 		m.Epoch = ""
@@ -64,19 +63,16 @@ func appendEvent(entry []byte, epoch string, m *messages.Event) []byte {
 	entry = protowire.AppendTag(entry, entryEvents, protowire.BytesType)
 	entry = protowire.AppendVarint(entry, uint64(proto.Size(m)))
 	entry, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(entry, m)
-	if err != nil {
-		panic(err) // invalid UTF-8, which Decide has refused
-	}
 	m.Epoch = own
-	return entry
+	return entry, err
 }
 
-// sealEntry makes the record of an entry whose events have been written.
-func sealEntry(epoch string, events []byte) []byte {
-	b := make([]byte, recordHeader, recordHeader+len(epoch)+8+len(events))
+// beginEntry begins the record of an entry of about so many bytes: appendEvent
+// adds to it, and sealRecord ends it.
+func beginEntry(epoch string, bytes int) []byte {
+	b := make([]byte, recordHeader, bytes+128)
 	b = protowire.AppendTag(b, entryEpoch, protowire.BytesType)
-	b = protowire.AppendString(b, epoch)
-	return sealRecord(append(b, events...))
+	return protowire.AppendString(b, epoch)
 }
 
 // The fields of the message Entry.

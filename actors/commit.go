@@ -9,15 +9,14 @@ import (
 	"nowserving/messages"
 )
 
-// committed goes on after an append, or when nothing is left to append.
+// committed goes on when a version is durable that it waits for, after an append
+// that failed, or when nothing is under way any more.
 func (g *grain) committed(m *committed) {
 	switch {
-	case m.batch == nil:
-		return
 	case m.committer != g.committer:
 		// Its state was thrown away while the append was under way.
 		if m.err != nil {
-			for _, it := range m.batch.items {
+			for _, it := range m.items {
 				g.refuse(it, queue.ErrOutcomeUnknown)
 			}
 		}
@@ -26,15 +25,12 @@ func (g *grain) committed(m *committed) {
 		g.appendFailed(m)
 		return
 	}
-	if m.batch.events > 0 {
-		g.durable = m.batch.last
-	}
-	for _, it := range m.batch.items {
+	for _, it := range m.items {
 		if it.event != nil && it.event.Kind == queue.TicketTransferred {
 			g.deliver(it.event.Ticket, it)
 		}
 	}
-	if g.image != nil && g.image.Version <= g.durable {
+	if g.image != nil && g.image.Version <= m.durable {
 		g.saveSnapshot()
 	}
 }
@@ -42,16 +38,16 @@ func (g *grain) committed(m *committed) {
 func (g *grain) appendFailed(m *committed) {
 	switch {
 	case errors.Is(m.err, queue.ErrFenced):
-		g.log.Info("the queue was claimed elsewhere; its state is loaded again", "version", g.durable)
+		g.log.Info("the queue was claimed elsewhere; its state is loaded again", "version", m.durable)
 	case errors.Is(m.err, queue.ErrGap):
-		g.log.Error("the store has lost or gained events of the queue", "version", g.durable)
+		g.log.Error("the store has lost or gained events of the queue", "version", m.durable)
 	default:
-		g.log.Warn("the journal did not take an append", "version", g.durable, "error", m.err)
+		g.log.Warn("the journal did not take an append", "version", m.durable, "error", m.err)
 	}
-	for _, it := range m.batch.items {
+	for _, it := range m.items {
 		it.sent = it.event != nil
 	}
-	g.reset(m.batch.items)
+	g.reset(m.items)
 }
 
 // replay answers with the event that the operation made the first time, as the
@@ -104,19 +100,20 @@ func readEvent(ctx context.Context, j Journal, id string, version uint64) (*mess
 // state is large, so that its cost per event does not grow. Each time is a
 // little different, so that queues of the same load do not all write at once.
 func (g *grain) snapshotDue() bool {
-	after := max(snapshotEvery, g.state.Size()/2)
+	after := max(snapshotEvery, g.state.Size())
 	return !g.snapshotting && g.image == nil && g.sinceSnapshot >= after+int(g.jitter*float64(after))
 }
 
-// newJitter is between 0 and a half.
+// newJitter is between 0 and a third.
 func newJitter() float64 {
-	return rand.Float64() / 2 //nolint:gosec // nobody gains by guessing when a snapshot is due
+	return rand.Float64() / 3 //nolint:gosec // nobody gains by guessing when a snapshot is due
 }
 
 // capture takes the image of a snapshot, to be saved when its version is durable.
 func (g *grain) capture() {
 	g.image, g.trimTo = g.state.Image(), g.state.TrimTo()
 	g.sinceSnapshot, g.forgotten, g.jitter = 0, false, newJitter()
+	g.committer.tellAt(g.image.Version)
 }
 
 // saveSnapshot writes the image down, beside the actor.
@@ -128,8 +125,14 @@ func (g *grain) saveSnapshot() {
 		defer func() { <-g.saving }()
 		ctx, cancel := context.WithTimeout(g.ctx, snapshotTimeout)
 		defer cancel()
+		followed, err := g.Followed(ctx, string(g.id))
+		if err != nil {
+			g.Log.Warn("it cannot be known how far a journal was followed; it is not trimmed", "queue", string(g.id), "error", err)
+			followed = 0
+		}
 		s, err := encodeSnapshot(img)
 		if err == nil {
+			trimTo = min(trimTo, followed)
 			err = g.Journal.SaveSnapshot(ctx, string(g.id), owner, s, trimTo)
 		}
 		g.tell(&snapshotSaved{err: err})

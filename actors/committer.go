@@ -13,51 +13,87 @@ import (
 
 // batch is what one append makes durable, and all the answers that wait for it.
 type batch struct {
-	items []*item
-	// What the entry will hold: encoded while the append before is under way.
-	epoch  string
-	data   []byte
+	items  []*item
 	first  uint64
 	last   uint64
 	lastOp queue.OpID
 	events int
+	bytes  int // of what the entry will hold, roughly
+	// transfers: the grain has to deliver some of what it holds.
+	transfers bool
+
+	began time.Time // when it was sent
+	done  bool      // the journal has answered
+	err   error
 }
 
-func (b *batch) full() bool { return b.events >= maxBatchEvents || len(b.data) >= maxBatchBytes }
+func (b *batch) full() bool { return b.events >= maxBatchEvents || b.bytes >= maxBatchBytes }
 
-// add changes nothing where an event cannot be encoded, which is a panic: a
-// half added one would be written.
 func (b *batch) add(it *item, after uint64) {
-	if it.event != nil {
-		if b.events == 0 {
-			b.epoch, b.first = it.event.Epoch, after+1
-		}
-		m := eventToMessage(it.event)
-		b.data = appendEvent(b.data, b.epoch, m)
-		b.events++
-		b.last, b.lastOp = it.event.Version, it.event.Op
-		it.message = m
-	}
 	b.items = append(b.items, it)
+	e := it.event
+	if e == nil {
+		return
+	}
+	if b.events == 0 {
+		b.first = after + 1
+	}
+	b.events++
+	b.last, b.lastOp = e.Version, e.Op
+	b.transfers = b.transfers || e.Kind == queue.TicketTransferred
+	if e.Ticket != nil {
+		b.bytes += len(e.Ticket.Customer) + len(e.Ticket.Payload) + eventBytes
+	}
+}
+
+// entry encodes the batch, and gives every item the message that it will be
+// answered with.
+func (b *batch) entry() (entry queue.Entry, err error) {
+	var data []byte
+	epoch := ""
+	for _, it := range b.items {
+		if it.event == nil {
+			continue
+		}
+		if data == nil {
+			epoch = it.event.Epoch
+			data = beginEntry(epoch, b.bytes)
+		}
+		it.message = eventToMessage(it.event)
+		if data, err = appendEvent(data, epoch, it.message); err != nil {
+			return entry, err
+		}
+	}
+	return queue.Entry{First: b.first, Last: b.last, Op: b.lastOp, Data: sealRecord(data)}, nil
 }
 
 // committer is the group commit of one claim of one queue. The grain lines up
-// what it has decided; one goroutine at a time appends batch after batch, the
-// next with all that has gathered meanwhile, and answers. It ends for good at
-// the first failure: what comes after was decided on top of it.
+// what it has decided; up to two appends are under way at once, each with all
+// that had gathered when it was sent, and answers go out in order. It ends for
+// good at the first failure: what comes after was decided on top of it.
+//
+// It has no goroutine of its own: whoever lines something up sends it when that
+// is due, and so does the journal when it gives an answer.
 type committer struct {
 	*grainContext
 	owner queue.OwnerID
 
-	mu       sync.Mutex
-	prev     queue.OpID
-	lined    uint64   // the version of the newest event that was lined up
-	pending  []*batch // in order; all but the last one are full
-	running  bool
-	ended    bool
-	leaving  bool          // the grain waits for the committer to be idle
-	expected int           // requests for which the next append is held back
-	enough   chan struct{} // they are there
+	mu      sync.Mutex
+	prev    queue.OpID // of the newest event that was sent
+	lined   uint64     // the version of the newest event that was lined up
+	durable uint64     // of the newest one that was answered
+	watch   uint64     // the grain is told when this version is durable; 0: of none
+	pending []*batch   // in order; all but the last one are full
+	sent    []*batch   // under way, in order
+	failed  error      // of the oldest append that failed
+	ended   bool
+	// encoding: a large batch is being encoded, and nothing may overtake it.
+	encoding bool
+	leaving  bool // the grain waits for the committer to be idle
+
+	enough  int  // requests for which the next append waits, where it may
+	holding bool // it may, although no other is under way; see hold
+	timer   *time.Timer
 }
 
 // grainContext is what runs beside the actor may use of the grain: nothing in
@@ -80,7 +116,7 @@ func (g *grainContext) respond(sender *actor.PID, m any) {
 func (g *grainContext) tell(m any) { g.system.Root.Send(g.self, m) }
 
 func newCommitter(g *grainContext, owner queue.OwnerID, head queue.Head) *committer {
-	return &committer{grainContext: g, owner: owner, prev: head.Op, lined: head.Version, enough: make(chan struct{}, 1)}
+	return &committer{grainContext: g, owner: owner, prev: head.Op, lined: head.Version, durable: head.Version}
 }
 
 // line lines a request up behind all that it has seen.
@@ -94,29 +130,20 @@ func (c *committer) line(it *item) {
 	if it.event != nil {
 		c.lined = it.event.Version
 	}
-	switch {
-	case c.ended: // the grain will find it in what end gives
-	case !c.running:
-		c.running = true
-		go c.run()
-	case c.expected > 0 && len(c.pending[0].items) >= c.expected:
-		c.expected = 0
-		c.enough <- struct{}{}
-	}
+	c.send()
 }
 
-// end stops the committer after the append that is under way, and gives what
-// waited behind it.
-func (c *committer) end() []*item {
+// end stops the committer after the appends that are under way, and gives what
+// waited behind them.
+func (c *committer) end() (items []*item, durable uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = true
-	var items []*item
 	for _, b := range c.pending {
 		items = append(items, b.items...)
 	}
 	c.pending = nil
-	return items
+	return items, c.durable
 }
 
 // idle tells whether nothing waits and nothing is under way. Where it is false,
@@ -124,61 +151,122 @@ func (c *committer) end() []*item {
 func (c *committer) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.leaving = c.running
-	return !c.running
+	c.leaving = len(c.sent)+len(c.pending) > 0
+	return !c.leaving
 }
 
-func (c *committer) next() *batch {
+// tellAt has the grain told when a version is durable that has not been lined
+// up yet.
+func (c *committer) tellAt(version uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || len(c.pending) == 0 {
-		c.running = false
-		if c.leaving {
-			c.tell(&committed{committer: c})
-		}
-		return nil
-	}
-	b := c.pending[0]
-	c.pending = c.pending[1:]
-	return b
+	c.watch = version
 }
 
-func (c *committer) run() {
-	for {
-		b := c.next()
-		if b == nil {
+// send sends what is due. The first append goes at once, unless it is held
+// back; the second when it carries as many requests as are not under way in the
+// first, about: an append that takes one request and leaves all others to the
+// next would make these wait for two.
+func (c *committer) send() {
+	for len(c.pending) > 0 && len(c.sent) < maxUnderwayAppends && !c.encoding && !c.ended && c.failed == nil {
+		b := c.pending[0]
+		if (len(c.sent) > 0 || c.holding) && len(b.items) < c.enough && !b.full() {
 			return
 		}
-		began := time.Now()
-		if err := c.append(b); err != nil {
-			c.tell(&committed{committer: c, batch: b, err: err})
-			return
+		c.pending = c.pending[1:]
+		c.sent = append(c.sent, b)
+		c.holding = false
+		b.began = time.Now()
+		prev := c.prev
+		switch {
+		case b.events == 0:
+			c.Journal.Owns(string(c.id), c.owner, func(err error) { c.answered(b, err) })
+		case b.events <= fewEvents:
+			c.prev = b.lastOp
+			c.append(b, prev)
+		default: // beside the grain, which decides the next ones meanwhile
+			c.prev = b.lastOp
+			c.encoding = true
+			go func() {
+				c.append(b, prev)
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.encoding = false
+				c.send()
+			}()
 		}
-		c.tell(&committed{committer: c, batch: b})
-		if len(b.items) <= fewAnswers {
-			c.answer(b)
-		} else {
-			go c.answer(b)
-		}
-		c.hold(b, time.Since(began))
 	}
 }
 
-// append makes a batch durable, or, where it holds no events, checks that the
-// queue is still ours.
-func (c *committer) append(b *batch) error {
-	ctx, cancel := context.WithTimeout(c.ctx, journalTimeout)
-	defer cancel()
-	if b.events == 0 {
-		return c.Journal.Owns(ctx, string(c.id), c.owner)
+// append hands a batch to the journal.
+func (c *committer) append(b *batch, prev queue.OpID) {
+	entry, err := b.entry()
+	if err != nil { // a defect: what cannot be written must not be decided
+		c.Log.Error("events cannot be encoded", "queue", string(c.id), "error", err)
+		for _, it := range b.items {
+			c.refuse(it, queue.ErrOutcomeUnknown)
+			it.given = true // it must not bring the queue down again and again
+		}
+		go c.answered(b, err)
+		return
 	}
-	entry := queue.Entry{First: b.first, Last: b.last, Op: b.lastOp, Data: sealEntry(b.epoch, b.data)}
-	if err := c.Journal.Append(ctx, string(c.id), c.owner, c.prev, entry); err != nil {
-		return err
+	c.Journal.Append(string(c.id), c.owner, prev, entry, func(err error) { c.answered(b, err) })
+}
+
+// answered takes the journal's answer to a batch. A check of ownership may be
+// answered before the append that was sent ahead of it; what it shows waits.
+func (c *committer) answered(b *batch, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b.done, b.err = true, err
+	for len(c.sent) > 0 && c.sent[0].done {
+		first := c.sent[0]
+		if c.failed == nil {
+			c.failed = first.err
+		}
+		if c.failed != nil {
+			c.fail()
+			return
+		}
+		c.sent = c.sent[1:]
+		c.succeed(first)
 	}
-	c.prev = b.lastOp
-	c.Committed(string(c.id), b.last)
-	return nil
+	c.hold(b)
+	c.send()
+	if c.leaving && len(c.sent)+len(c.pending) == 0 {
+		c.leaving = false
+		c.tell(&committed{committer: c})
+	}
+}
+
+// fail tells the grain, when nothing is under way any more. What was sent
+// behind an append that failed is of unknown fate as well.
+func (c *committer) fail() {
+	var items []*item
+	for _, b := range c.sent {
+		if !b.done {
+			return
+		}
+		items = append(items, b.items...)
+	}
+	c.sent = nil
+	c.tell(&committed{committer: c, items: items, durable: c.durable, err: c.failed})
+}
+
+func (c *committer) succeed(b *batch) {
+	if b.events > 0 {
+		c.durable = b.last
+		c.Committed(string(c.id), b.last)
+	}
+	if b.transfers || c.watch > 0 && c.durable >= c.watch {
+		c.watch = 0
+		c.tell(&committed{committer: c, items: b.items, durable: c.durable})
+	}
+	if len(b.items) <= fewAnswers {
+		c.answer(b)
+	} else {
+		go c.answer(b)
+	}
 }
 
 // answer tells everybody who waited for the batch. Who waits for a transfer
@@ -198,45 +286,35 @@ func (c *committer) answer(b *batch) {
 	}
 }
 
-// expect is false where nobody but one is expected.
-func (c *committer) expect(returning int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	waiting := 0
+// hold estimates how many ask at once, of those who were answered just now and
+// those who wait, and lets two appends share them. Where none is under way, the
+// next one waits, for a fraction of what an append takes, for those who are
+// being answered: they often come back at once. One caller alone never waits,
+// and many do not: they take longer to come back than is gained.
+func (c *committer) hold(done *batch) {
+	callers := len(done.items)
+	for _, b := range c.sent {
+		callers += len(b.items)
+	}
 	if len(c.pending) > 0 {
-		waiting = len(c.pending[0].items)
+		callers += len(c.pending[0].items)
 	}
-	if waiting+returning < 2 {
-		return false
+	c.enough = callers / maxUnderwayAppends
+	limit := min(time.Since(done.began)/2, maxHold)
+	if len(c.sent) > 0 || done.events == 0 || callers < 2 || time.Duration(c.enough)*returnTime > limit {
+		return
 	}
-	c.expected = waiting + returning
-	return true
+	c.holding = true
+	if c.timer == nil {
+		c.timer = time.AfterFunc(limit, c.release)
+	} else {
+		c.timer.Reset(limit)
+	}
 }
 
-// hold waits, for a fraction of what an append takes, for those who are being
-// answered: they often come back at once, and an append that starts with the
-// first of them makes all others wait for two. One caller alone never waits,
-// and many do not: they take longer to come back than is gained.
-func (c *committer) hold(done *batch, took time.Duration) {
-	limit := min(took/2, maxHold)
-	if done.events == 0 || time.Duration(len(done.items))*returnTime > limit {
-		return
-	}
-	if !c.expect(len(done.items)) {
-		return
-	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-c.enough:
-		return
-	case <-timer.C:
-	case <-c.ctx.Done():
-	}
+func (c *committer) release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.expected == 0 { // it was said in this very moment
-		<-c.enough
-	}
-	c.expected = 0
+	c.holding = false
+	c.send()
 }

@@ -16,6 +16,8 @@ type faulty struct {
 	actors.Journal
 	mu   sync.Mutex
 	next []fault
+	// newest is closed when the newest append has been handed over.
+	newest chan struct{}
 }
 
 // fault is what happens to one append.
@@ -32,22 +34,48 @@ func (f *faulty) fail(faults ...fault) {
 	f.next = append(f.next, faults...)
 }
 
-func (f *faulty) Append(ctx context.Context, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+func (f *faulty) Append(id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
 	f.mu.Lock()
 	var now fault
 	if len(f.next) > 0 {
 		now, f.next = f.next[0], f.next[1:]
 	}
+	before, handedOver := f.newest, make(chan struct{})
+	f.newest = handedOver
 	f.mu.Unlock()
-	if now.before != nil {
-		now.before()
-	}
-	if now.err == nil || now.written {
-		if err := f.Journal.Append(ctx, id, owner, prev, e); err != nil {
-			return err
+	go func() { // in the order of the calls, which none may hold up
+		if before != nil {
+			<-before
 		}
+		now.carryOut(f.Journal, id, owner, prev, e, done)
+		close(handedOver)
+	}()
+}
+
+func (f fault) carryOut(j actors.Journal, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
+	if f.before != nil {
+		f.before()
 	}
-	return now.err
+	switch {
+	case f.err == nil:
+		j.Append(id, owner, prev, e, done)
+	case f.written:
+		j.Append(id, owner, prev, e, func(err error) {
+			if err == nil {
+				err = f.err
+			}
+			done(err)
+		})
+	default:
+		done(f.err)
+	}
+}
+
+// appendTo appends as a grain does, and waits.
+func appendTo(j actors.Journal, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+	answered := make(chan error)
+	j.Append(id, owner, prev, e, func(err error) { answered <- err })
+	return <-answered
 }
 
 func faultyNode(t *testing.T, options ...func(*actors.GrainDeps)) (*node, *faulty) {
@@ -250,7 +278,7 @@ func TestLostEventsBeginANewEpoch(t *testing.T) {
 	}
 	prev := queue.OpID{}
 	for _, e := range entries {
-		if err := older.Append(ctx, "a", owner, prev, e); err != nil {
+		if err := appendTo(older, "a", owner, prev, e); err != nil {
 			t.Fatal(err)
 		}
 		prev = e.Op
@@ -318,7 +346,7 @@ func TestDamagedJournalIsNotServed(t *testing.T) {
 	if _, err := j.Claim(ctx, "a", owner); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Append(ctx, "a", owner, queue.OpID{}, queue.Entry{First: 1, Last: 1, Op: queue.OpID{2}, Data: []byte("garbage")}); err != nil {
+	if err := appendTo(j, "a", owner, queue.OpID{}, queue.Entry{First: 1, Last: 1, Op: queue.OpID{2}, Data: []byte("garbage")}); err != nil {
 		t.Fatal(err)
 	}
 	if a := n.try("a", enqueue()); a.Problem == nil || a.Problem.Code != string(queue.Unavailable) {

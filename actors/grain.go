@@ -21,11 +21,14 @@ const QueueKind = "queue"
 
 // Bounds of a grain.
 const (
-	maxStash       = 20_000  // requests that wait while a queue is loaded
-	maxBatchEvents = 1_000   // events in one append
-	maxBatchBytes  = 4 << 20 // sealed customer data in one append, roughly
-	journalTimeout = 5 * time.Second
-	loadTimeout    = 10 * time.Second
+	maxStash       = 20_000          // requests that wait while a queue is loaded
+	maxBatchEvents = 1_000           // events in one append
+	maxBatchBytes  = 4 << 20         // sealed customer data in one append, roughly
+	journalTimeout = 5 * time.Second // of one read
+	// Appends of one queue that are under way at once: while the journal writes
+	// one, those whom it answered last ask for the next.
+	maxUnderwayAppends = 2
+	loadTimeout        = 10 * time.Second
 	// A large snapshot takes its time, and nobody waits for it.
 	snapshotTimeout = time.Minute
 	loadBackoff     = 200 * time.Millisecond
@@ -34,7 +37,9 @@ const (
 	// See committer.hold.
 	maxHold    = 500 * time.Microsecond
 	returnTime = 3 * time.Microsecond
-	fewAnswers = 8 // are given before the next append rather than beside it
+	fewAnswers = 8   // are given by whoever brings the news, more of them beside it
+	fewEvents  = 8   // are encoded by the grain, more of them beside it
+	eventBytes = 300 // of an entry for each event, roughly, beside sealed data
 )
 
 // GrainDeps is what a queue grain needs of its surroundings.
@@ -51,6 +56,10 @@ type GrainDeps struct {
 	// journal, 0 where none is: a journal that ends below it has lost events.
 	// An error means that it cannot be known just now; the queue goes on.
 	Known func(ctx context.Context, queue string) (uint64, error)
+	// Followed is the version up to which everybody who must have the queue's
+	// events has them: its journal is trimmed no further. An error means that
+	// nothing is trimmed this time.
+	Followed func(ctx context.Context, queue string) (uint64, error)
 	// Passivate recognises the message that asks a grain to stop.
 	Passivate func(message any) bool
 }
@@ -69,7 +78,7 @@ type grain struct {
 
 	state     *queue.State // nil while it is loaded
 	committer *committer   // of that state
-	durable   uint64       // the newest version that is known to be durable
+	durable   uint64       // the newest version that was durable when the state was loaded or thrown away
 
 	current *item   // the one that is being decided
 	stash   []*item // while the state is loaded
@@ -135,7 +144,8 @@ type (
 	}
 	committed struct {
 		committer *committer
-		batch     *batch // nil: nothing is left to append
+		items     []*item
+		durable   uint64
 		err       error
 	}
 	snapshotSaved struct{ err error }
@@ -273,7 +283,8 @@ func (g *grainContext) refuse(it *item, e *queue.Error) {
 // and asked again when the state has been loaded.
 func (g *grain) reset(failed []*item) {
 	if g.committer != nil {
-		failed = append(failed, g.committer.end()...)
+		waiting, durable := g.committer.end()
+		failed, g.durable = append(failed, waiting...), max(g.durable, durable)
 	}
 	again := make([]*item, 0, len(failed)+len(g.stash))
 	for _, it := range failed {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,7 @@ func startNode(t testing.TB, journal actors.Journal, options ...func(*actors.Gra
 		Request:   request,
 		Committed: n.feeds.Wake,
 		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
+		Followed:  func(context.Context, string) (uint64, error) { return math.MaxUint64, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}
 	for _, option := range options {

@@ -12,10 +12,14 @@ import (
 type Journal interface {
 	// Claim makes owner the queue's only writer and tells where the journal stands.
 	Claim(ctx context.Context, queue string, owner queue.OwnerID) (queue.Head, error)
-	// Append adds an entry right behind the one whose operation is prev.
-	Append(ctx context.Context, queue string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error
-	// Owns tells, of a moment after the call began, whether owner may still append.
-	Owns(ctx context.Context, queue string, owner queue.OwnerID) error
+	// Append adds an entry right behind the one whose operation is prev, and
+	// calls done once, from another goroutine, when its fate is known or known
+	// to be unknown. A queue's entries are added in the order of the calls, and
+	// answered in it. Neither blocks for long.
+	Append(queue string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error))
+	// Owns tells done, of a moment after the call began, whether owner may still
+	// append. It may be answered out of order.
+	Owns(queue string, owner queue.OwnerID, done func(error))
 	// LoadSnapshot gives the newest snapshot, or ErrNoSnapshot.
 	LoadSnapshot(ctx context.Context, queue string) (queue.Snapshot, error)
 	// SaveSnapshot stores a snapshot and drops the entries up to trimTo.

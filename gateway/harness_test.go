@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -155,6 +156,7 @@ func (e *env) startQueues(log *slog.Logger) {
 		Journal: e.journal, Log: log, Now: func() queue.Time { return queue.Time(e.now().UnixMilli()) },
 		Request: request, Committed: e.feeds.Wake,
 		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
+		Followed:  func(context.Context, string) (uint64, error) { return math.MaxUint64, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}))
 	e.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })

@@ -1,7 +1,6 @@
 package persistence
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -36,10 +35,10 @@ func benchSQLite(b *testing.B) journal {
 	return j
 }
 
-// benchRedis takes the number of writers from WRITERS, to compare them.
+// benchRedis takes the number of connections from PIPES, to compare them.
 func benchRedis(b *testing.B) journal {
-	writers, _ := strconv.Atoi(os.Getenv("WRITERS"))
-	return openRedis(b, redistest.Start(b), RedisOptions{Writers: writers})
+	pipes, _ := strconv.Atoi(os.Getenv("PIPES"))
+	return openRedis(b, redistest.Start(b), RedisOptions{Pipes: pipes})
 }
 
 // benchQueue gathers what its callers want appended, as a grain does.
@@ -110,7 +109,7 @@ func BenchmarkOwns(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if err := j.Owns(context.Background(), "q", l.owner); err != nil {
+					if err := owns(j, "q", l.owner); err != nil {
 						b.Error(err)
 						return
 					}

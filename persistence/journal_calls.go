@@ -10,8 +10,9 @@ import (
 )
 
 // Both journals gain their rate in the same way: callers from all queues put
-// their calls into one bounded line, and few writers take everything that
-// waits into one transaction or pipeline. This file is that line.
+// their calls into a bounded line, and its one writer takes everything that
+// waits into one transaction or one write to Redis. Calls are carried out in
+// the order in which they were put into a line. This file is that line.
 
 type callKind uint8
 
@@ -20,6 +21,7 @@ const (
 	callClaim
 	callOwns
 	callSnapshot
+	callLoad // of Redis's scripts; the pipe's own
 )
 
 // Who decides a call's fate: the writer that took it, or the caller that gave
@@ -31,12 +33,15 @@ const (
 )
 
 const (
-	maxWaitingCalls = 4096
+	maxWaitingCalls = 16_384
 	maxBatchCalls   = 256
 	maxBatchBytes   = 4 << 20
 )
 
-var errClosed = errors.New("closed")
+var (
+	errClosed  = errors.New("closed")
+	errTooMany = errors.New("too many calls wait for the store")
+)
 
 // journalCall is one call on its way to a writer and back.
 type journalCall struct {
@@ -49,45 +54,32 @@ type journalCall struct {
 	trimTo   uint64
 
 	state atomic.Uint32
-	done  chan struct{} // capacity 1; the answer below stands once it has a value
-	head  queue.Head
-	err   error
-}
-
-var callPool = sync.Pool{New: func() any { return &journalCall{done: make(chan struct{}, 1)} }}
-
-// newCall gives a call that is empty but for these.
-func newCall(kind callKind, queueID string, owner queue.OwnerID) *journalCall {
-	c := callPool.Get().(*journalCall)
-	*c = journalCall{kind: kind, queue: queueID, owner: owner, done: c.done}
-	return c
+	head  queue.Head  // of the answer to a claim
+	done  func(error) // called once, with the answer
 }
 
 func (c *journalCall) bytes() int { return len(c.entry.Data) + len(c.snapshot.Data) }
 
 // answer hands the call back to its caller. The writer must not touch it afterwards.
-func (c *journalCall) answer(err error) {
-	c.err = err
-	c.done <- struct{}{}
-}
+func (c *journalCall) answer(err error) { c.done(err) }
 
 // giveUp is the caller's end of waiting. Only a call that no writer has taken
 // is certain not to happen.
 func (c *journalCall) giveUp(cause error) error {
-	if c.state.CompareAndSwap(callWaiting, callGivenUp) || c.kind == callOwns {
+	if c.state.CompareAndSwap(callWaiting, callGivenUp) {
 		return unavailable(cause)
 	}
 	return unknown(cause)
 }
 
-// callLine is the bounded line of calls between callers and writers. When it is
-// full, callers wait in do until there is room or their context is over.
+// callLine is the bounded line of calls between callers and its writer. What
+// comes when it is full is refused.
 type callLine struct {
 	waiting chan *journalCall
-	quit    chan struct{} // closed first: writers take no more
-	stopped chan struct{} // closed when the last writer has returned
+	quit    chan struct{} // closed first: the writer takes no more
+	stopped chan struct{} // closed when every call has been answered
 	once    sync.Once
-	writers sync.WaitGroup
+	writer  sync.WaitGroup
 }
 
 func newCallLine() *callLine {
@@ -98,61 +90,83 @@ func newCallLine() *callLine {
 	}
 }
 
-// start runs n writers until stop.
-func (l *callLine) start(n int, write func(batch []*journalCall)) {
-	for range n {
-		l.writers.Go(func() {
-			batch := make([]*journalCall, 0, maxBatchCalls)
-			for {
-				batch = l.gather(batch[:0])
-				if len(batch) == 0 {
-					return
-				}
-				write(batch)
-				clear(batch) // hold on to nobody's data while waiting
+// start runs the writer until stop.
+func (l *callLine) start(write func(batch []*journalCall)) {
+	l.writer.Go(func() {
+		batch := make([]*journalCall, 0, maxBatchCalls)
+		for {
+			batch = l.gather(batch[:0])
+			if len(batch) == 0 {
+				return
 			}
-		})
-	}
+			write(batch)
+			clear(batch) // hold on to nobody's data while waiting
+		}
+	})
 }
 
-// stop ends the writers after the batches they hold and waits for them. Calls
-// that still wait are answered ErrUnavailable.
+// stop ends the writer after the batch it holds, waits for it, and answers
+// calls that still wait ErrUnavailable.
 func (l *callLine) stop() {
 	l.once.Do(func() {
 		close(l.quit)
-		l.writers.Wait()
+		l.writer.Wait()
 		close(l.stopped)
+		for {
+			select {
+			case c := <-l.waiting:
+				c.refuse(errClosed)
+			default:
+				return
+			}
+		}
 	})
 	<-l.stopped
 }
 
-// do puts c into the line and waits for its answer. It gives c back to the pool
-// where nobody else can still hold it.
+// refuse answers a call that no writer has taken.
+func (c *journalCall) refuse(cause error) {
+	if c.state.CompareAndSwap(callWaiting, callGivenUp) {
+		c.answer(unavailable(cause))
+	}
+}
+
+// put lines c up. It neither blocks nor answers by itself: an answer given
+// here, a refusal, comes from another goroutine, as any other does.
+func (l *callLine) put(c *journalCall) {
+	select {
+	case <-l.quit:
+		go c.refuse(errClosed)
+		return
+	default:
+	}
+	select {
+	case l.waiting <- c:
+	default:
+		go c.refuse(errTooMany)
+		return
+	}
+	select {
+	case <-l.stopped: // it came too late for stop to find it
+		go c.refuse(errClosed)
+	default:
+	}
+}
+
+// do puts c into the line and waits for its answer.
 func (l *callLine) do(ctx context.Context, c *journalCall) (queue.Head, error) {
 	if ctx.Err() != nil {
 		return queue.Head{}, unavailable(context.Cause(ctx))
 	}
+	answered := make(chan error, 1)
+	c.done = func(err error) { answered <- err }
+	l.put(c)
 	select {
-	case l.waiting <- c:
-	case <-ctx.Done():
-		return queue.Head{}, unavailable(context.Cause(ctx))
-	case <-l.quit:
-		return queue.Head{}, unavailable(errClosed)
-	}
-	select {
-	case <-c.done:
+	case err := <-answered:
+		return c.head, err
 	case <-ctx.Done():
 		return queue.Head{}, c.giveUp(context.Cause(ctx))
-	case <-l.stopped:
-		if c.state.CompareAndSwap(callWaiting, callGivenUp) {
-			return queue.Head{}, unavailable(errClosed)
-		}
-		<-c.done // a writer had it, and answered before it returned
 	}
-	head, err := c.head, c.err
-	*c = journalCall{done: c.done}
-	callPool.Put(c)
-	return head, err
 }
 
 // gather waits for a call and takes with it all that wait, up to the bounds of

@@ -51,10 +51,10 @@ var journalCases = []struct {
 		l := claim(t, s, "q")
 		a := l.append(2, "a")
 		for _, first := range []uint64{1, 2, 4, 9} {
-			err := s.Append(t.Context(), "q", l.owner, a.Op, queue.Entry{First: first, Last: first + 1, Op: random16()})
+			err := appendTo(s, "q", l.owner, a.Op, queue.Entry{First: first, Last: first + 1, Op: random16()})
 			wantError(t, err, queue.ErrGap)
 		}
-		err := s.Append(t.Context(), "never claimed", l.owner, queue.OpID{}, queue.Entry{First: 1, Last: 1})
+		err := appendTo(s, "never claimed", l.owner, queue.OpID{}, queue.Entry{First: 1, Last: 1})
 		wantError(t, err, queue.ErrGap)
 		wantEntries(t, s, "q", 0, 10, a)
 	}},
@@ -62,32 +62,32 @@ var journalCases = []struct {
 		l := claim(t, s, "q")
 		prev := l.head.Op
 		a := l.append(2, "a")
-		if err := s.Append(t.Context(), "q", l.owner, prev, a); err != nil {
+		if err := appendTo(s, "q", l.owner, prev, a); err != nil {
 			t.Fatal(err)
 		}
 		other := a
 		other.Op = random16()
-		wantError(t, s.Append(t.Context(), "q", l.owner, prev, other), queue.ErrGap)
+		wantError(t, appendTo(s, "q", l.owner, prev, other), queue.ErrGap)
 		l.append(1, "b")
-		wantError(t, s.Append(t.Context(), "q", l.owner, prev, a), queue.ErrGap)
+		wantError(t, appendTo(s, "q", l.owner, prev, a), queue.ErrGap)
 	}},
 	{"the same version after another operation is a gap", func(t *testing.T, s *store) {
 		l := claim(t, s, "q")
 		l.append(1, "a")
 		// As after a rollback of the store: the version fits, the history does not.
 		e := queue.Entry{First: 2, Last: 2, Op: random16()}
-		wantError(t, s.Append(t.Context(), "q", l.owner, random16(), e), queue.ErrGap)
+		wantError(t, appendTo(s, "q", l.owner, random16(), e), queue.ErrGap)
 	}},
 	{"who was claimed over is fenced", func(t *testing.T, s *store) {
 		a := claim(t, s, "q")
 		last := a.append(1, "a")
 		b := claim(t, s, "q")
 		wantError(t, a.try(a.entry(1, nil)), queue.ErrFenced)
-		wantError(t, s.Append(t.Context(), "q", a.owner, queue.OpID{}, last), queue.ErrFenced)
-		wantError(t, s.Owns(t.Context(), "q", a.owner), queue.ErrFenced)
+		wantError(t, appendTo(s, "q", a.owner, queue.OpID{}, last), queue.ErrFenced)
+		wantError(t, owns(s, "q", a.owner), queue.ErrFenced)
 		wantError(t, s.SaveSnapshot(t.Context(), "q", a.owner, queue.Snapshot{Version: 1}, 1), queue.ErrFenced)
-		wantError(t, s.Owns(t.Context(), "never claimed", a.owner), queue.ErrFenced)
-		if err := s.Owns(t.Context(), "q", b.owner); err != nil {
+		wantError(t, owns(s, "never claimed", a.owner), queue.ErrFenced)
+		if err := owns(s, "q", b.owner); err != nil {
 			t.Fatal(err)
 		}
 		b.append(1, "b")
@@ -155,7 +155,7 @@ var journalCases = []struct {
 			t.Fatal(err)
 		}
 		l.j = s.reopen()
-		if err := s.Owns(t.Context(), "q", l.owner); err != nil {
+		if err := owns(s, "q", l.owner); err != nil {
 			t.Fatal(err)
 		}
 		c := l.append(1, "c") // the fence knows its owner still
@@ -166,8 +166,6 @@ var journalCases = []struct {
 		l := claim(t, s, "q")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		wantError(t, s.Append(ctx, "q", l.owner, l.head.Op, l.entry(1, nil)), queue.ErrUnavailable)
-		wantError(t, s.Owns(ctx, "q", l.owner), queue.ErrUnavailable)
 		wantError(t, s.SaveSnapshot(ctx, "q", l.owner, queue.Snapshot{}, 0), queue.ErrUnavailable)
 		_, err := s.Claim(ctx, "q", random16())
 		wantError(t, err, queue.ErrUnavailable)
@@ -222,7 +220,7 @@ var journalCases = []struct {
 	{"malformed calls are refused", func(t *testing.T, s *store) {
 		l := claim(t, s, "q")
 		for _, e := range []queue.Entry{{First: 0, Last: 1}, {First: 2, Last: 1}, {First: 1, Last: MaxVersion + 1}, {First: 1, Last: 1, Data: make([]byte, MaxEntryBytes+1)}} {
-			wantError(t, s.Append(t.Context(), "q", l.owner, queue.OpID{}, e), ErrMalformed)
+			wantError(t, appendTo(s, "q", l.owner, queue.OpID{}, e), ErrMalformed)
 		}
 		_, err := s.Claim(t.Context(), "q", queue.OwnerID{})
 		wantError(t, err, ErrMalformed)
@@ -376,10 +374,10 @@ func writesManyQueues(t *testing.T, s *store) {
 					t.Error(err)
 				}
 				// A refused call must not harm those that share its batch.
-				if err := s.Append(context.Background(), id, random16(), l.head.Op, l.entry(1, nil)); !errors.Is(err, queue.ErrFenced) {
+				if err := appendTo(s, id, random16(), l.head.Op, l.entry(1, nil)); !errors.Is(err, queue.ErrFenced) {
 					t.Error(err)
 				}
-				if err := s.Owns(context.Background(), id, l.owner); err != nil {
+				if err := owns(s, id, l.owner); err != nil {
 					t.Error(err)
 				}
 			}

@@ -16,8 +16,8 @@ import (
 // journal is what the suite asks of both stores; actors declares its own.
 type journal interface {
 	Claim(ctx context.Context, queue string, owner queue.OwnerID) (queue.Head, error)
-	Append(ctx context.Context, queue string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error
-	Owns(ctx context.Context, queue string, owner queue.OwnerID) error
+	Append(queue string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error))
+	Owns(queue string, owner queue.OwnerID, done func(error))
 	LoadSnapshot(ctx context.Context, queue string) (queue.Snapshot, error)
 	SaveSnapshot(ctx context.Context, queue string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64) error
 	Read(ctx context.Context, queue string, after uint64, maxEntries int) ([]queue.Entry, error)
@@ -132,11 +132,24 @@ func (l *line) append(n int, data string) queue.Entry {
 }
 
 func (l *line) try(e queue.Entry) error {
-	err := l.j.Append(context.Background(), l.queue, l.owner, l.head.Op, e)
+	err := appendTo(l.j, l.queue, l.owner, l.head.Op, e)
 	if err == nil {
 		l.head.Version, l.head.Op = e.Last, e.Op
 	}
 	return err
+}
+
+// appendTo waits for the answer.
+func appendTo(j journal, queueID string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+	answer := make(chan error, 1)
+	j.Append(queueID, owner, prev, e, func(err error) { answer <- err })
+	return <-answer
+}
+
+func owns(j journal, queueID string, owner queue.OwnerID) error {
+	answer := make(chan error, 1)
+	j.Owns(queueID, owner, func(err error) { answer <- err })
+	return <-answer
 }
 
 func wantError(t testing.TB, err, want error) {

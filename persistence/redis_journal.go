@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -20,10 +21,10 @@ type RedisOptions struct {
 	// Prefix of all keys, "nowserving" by default. Clusters that share a Redis
 	// must differ in it.
 	Prefix string
-	// Writers is how many pipelines are under way at once, 4 by default: Redis takes in
+	// Pipes is over how many connections appends go, 4 by default: Redis takes in
 	// 16 KiB of a connection between two syncs, so more connections make larger
 	// group commits.
-	Writers int
+	Pipes int
 	// Timeout bounds one exchange with Redis, 3 s by default.
 	Timeout time.Duration
 }
@@ -32,8 +33,8 @@ func (o RedisOptions) withDefaults() RedisOptions {
 	if o.Prefix == "" {
 		o.Prefix = "nowserving"
 	}
-	if o.Writers <= 0 {
-		o.Writers = 4
+	if o.Pipes <= 0 {
+		o.Pipes = 4
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 3 * time.Second
@@ -47,14 +48,16 @@ func (o RedisOptions) withDefaults() RedisOptions {
 // It keeps no memory of heads or owners: another node may change them at any
 // time, so each answer comes from Redis.
 //
-// A context's end is seen at once by Claim, Append and Owns. The other methods
-// see its deadline at once, but a cancellation only when the exchange that is
-// under way ends, which RedisOptions.Timeout bounds.
+// A context's end is seen at once by Claim. The other methods see its deadline
+// at once, but a cancellation only when the exchange that is under way ends,
+// which RedisOptions.Timeout bounds, as it does the time to an answer of Append
+// and Owns.
 type RedisJournal struct {
 	keys   redisKeys
 	writer *redis.Client // never repeats a command by itself
 	reader *redis.Client // reads may be repeated
-	calls  *callLine
+	pipes  []*redisPipe  // of claims, appends and checks of ownership
+	seed   maphash.Seed  // spreads the queues over them
 	saves  chan struct{} // a token for each SaveSnapshot under way
 
 	chunkBytes int           // of a snapshot; fields for the tests to change
@@ -85,14 +88,14 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 	// A repeated append would be recognised (DUP), but a repeated claim or
 	// check would be another one at another time.
 	writing.MaxRetries = -1
-	writing.PoolSize = opts.Writers + maxSaves // snapshots go beside the pipelines
+	writing.PoolSize = maxSaves
 	reading.MaxRetries = 1
 	reading.PoolSize = 16
 	j := &RedisJournal{
 		keys:   redisKeys{prefix: opts.Prefix},
 		writer: redis.NewClient(&writing),
 		reader: redis.NewClient(&reading),
-		calls:  newCallLine(),
+		seed:   maphash.MakeSeed(),
 		saves:  make(chan struct{}, maxSaves),
 
 		chunkBytes: snapshotChunk,
@@ -102,7 +105,9 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 		_ = j.Close()
 		return nil, fmt.Errorf("redis journal at %s: %w", base.Addr, err)
 	}
-	j.calls.start(opts.Writers, j.write)
+	for range opts.Pipes {
+		j.pipes = append(j.pipes, startRedisPipe(j.keys, j.writer.Options(), opts.Timeout))
+	}
 	return j, nil
 }
 
@@ -116,10 +121,12 @@ func (j *RedisJournal) prepare(ctx context.Context, log *slog.Logger) error {
 	return loadScripts(ctx, j.writer)
 }
 
-// Close ends the writers after the pipelines that are under way, and then the
-// connections. Calls that still wait are answered ErrUnavailable.
+// Close ends the connections after what is under way. Calls that still wait
+// are answered ErrUnavailable.
 func (j *RedisJournal) Close() error {
-	j.calls.stop()
+	for _, p := range j.pipes {
+		p.close()
+	}
 	return errors.Join(j.writer.Close(), j.reader.Close())
 }
 
@@ -131,32 +138,39 @@ func (j *RedisJournal) Claim(ctx context.Context, queueID string, owner queue.Ow
 	if err := checkOwner(queueID, owner); err != nil {
 		return queue.Head{}, err
 	}
-	return j.calls.do(ctx, newCall(callClaim, queueID, owner))
+	return j.pipe(queueID).calls.do(ctx, &journalCall{kind: callClaim, queue: queueID, owner: owner})
 }
 
 // Append adds entry e if owner is still the owner, the journal stands at
 // e.First-1 and prev is the operation of its last entry. The same entry again
-// is success. It keeps e.Data until Redis has answered, even when the caller has
-// given up before: the caller must not change it. Errors: ErrFenced, ErrGap,
-// ErrUnknown (it may have happened), ErrUnavailable (certainly not), ErrMalformed.
-func (j *RedisJournal) Append(ctx context.Context, queueID string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+// is success. Entries of a queue are added in the order of the calls; the next
+// one may be handed over before done has been called for this one. done is
+// called once, from another goroutine, and must not block. e.Data must not
+// change until then. Answers: ErrFenced, ErrGap, ErrUnknown (it may have
+// happened), ErrUnavailable (certainly not), ErrMalformed.
+func (j *RedisJournal) Append(queueID string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
 	if err := checkEntry(queueID, owner, e); err != nil {
-		return err
+		go done(err)
+		return
 	}
-	c := newCall(callAppend, queueID, owner)
-	c.prev, c.entry = prev, e
-	_, err := j.calls.do(ctx, c)
-	return err
+	j.pipe(queueID).calls.put(&journalCall{kind: callAppend, queue: queueID, owner: owner, prev: prev, entry: e, done: done})
 }
 
 // Owns checks in Redis, after the call began, that owner is still the owner.
-// Errors: ErrFenced, ErrUnavailable, ErrMalformed.
-func (j *RedisJournal) Owns(ctx context.Context, queueID string, owner queue.OwnerID) error {
+// done is called once, from another goroutine, and must not block. Answers:
+// ErrFenced, ErrUnavailable, ErrMalformed.
+func (j *RedisJournal) Owns(queueID string, owner queue.OwnerID, done func(error)) {
 	if err := checkOwner(queueID, owner); err != nil {
-		return err
+		go done(err)
+		return
 	}
-	_, err := j.calls.do(ctx, newCall(callOwns, queueID, owner))
-	return err
+	j.pipe(queueID).calls.put(&journalCall{kind: callOwns, queue: queueID, owner: owner, done: done})
+}
+
+// pipe is the connection of a queue: always the same one, for its order is the
+// order of the queue's appends.
+func (j *RedisJournal) pipe(queueID string) *redisPipe {
+	return j.pipes[maphash.String(j.seed, queueID)%uint64(len(j.pipes))]
 }
 
 // Versions answers the version of each queue's journal, 0 for unknown ones, in

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	_ "modernc.org/sqlite" // the "sqlite" driver
 
@@ -48,6 +49,9 @@ CREATE TABLE IF NOT EXISTS snapshots (
 CREATE TABLE IF NOT EXISTS settled (id INTEGER PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 `
 
+// ownsTimeout bounds the look into the file where the owner is not in memory.
+const ownsTimeout = 5 * time.Second
+
 // SQLiteJournal is the embedded journal: one file in the data dir, whose only
 // writer is one goroutine of this process. It puts all calls that wait, of all
 // queues, into one synced transaction.
@@ -72,7 +76,7 @@ func OpenSQLiteJournal(ctx context.Context, dir string, log *slog.Logger) (*SQLi
 		_ = j.Close()
 		return nil, fmt.Errorf("journal in %s: %w", dir, err)
 	}
-	j.calls.start(1, j.writer.commit)
+	j.calls.start(j.writer.commit)
 	return j, nil
 }
 
@@ -157,22 +161,22 @@ func (j *SQLiteJournal) Claim(ctx context.Context, queueID string, owner queue.O
 	if err := checkOwner(queueID, owner); err != nil {
 		return queue.Head{}, err
 	}
-	return j.calls.do(ctx, newCall(callClaim, queueID, owner))
+	return j.calls.do(ctx, &journalCall{kind: callClaim, queue: queueID, owner: owner})
 }
 
 // Append adds entry e if owner is still the owner, the journal stands at
 // e.First-1 and prev is the operation of its last entry. The same entry again
-// is success. It keeps e.Data until it is written, even when the caller has
-// given up before: the caller must not change it. Errors: ErrFenced, ErrGap,
-// ErrUnknown (it may have happened), ErrUnavailable (certainly not), ErrMalformed.
-func (j *SQLiteJournal) Append(ctx context.Context, queueID string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+// is success. Entries are added in the order of the calls; the next one may be
+// handed over before done has been called for this one. done is called once,
+// from another goroutine, and must not block. e.Data must not change until
+// then. Answers: ErrFenced, ErrGap, ErrUnknown (it may have happened),
+// ErrUnavailable (certainly not), ErrMalformed.
+func (j *SQLiteJournal) Append(queueID string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
 	if err := checkEntry(queueID, owner, e); err != nil {
-		return err
+		go done(err)
+		return
 	}
-	c := newCall(callAppend, queueID, owner)
-	c.prev, c.entry = prev, e
-	_, err := j.calls.do(ctx, c)
-	return err
+	j.calls.put(&journalCall{kind: callAppend, queue: queueID, owner: owner, prev: prev, entry: e, done: done})
 }
 
 // SaveSnapshot stores s in place of the older snapshot and, in the same atomic
@@ -184,25 +188,26 @@ func (j *SQLiteJournal) SaveSnapshot(ctx context.Context, queueID string, owner 
 	if err := checkSnapshot(queueID, owner, s, trimTo, MaxSQLiteSnapshotBytes); err != nil {
 		return err
 	}
-	c := newCall(callSnapshot, queueID, owner)
-	c.snapshot, c.trimTo = s, trimTo
-	_, err := j.calls.do(ctx, c)
+	_, err := j.calls.do(ctx, &journalCall{kind: callSnapshot, queue: queueID, owner: owner, snapshot: s, trimTo: trimTo})
 	return err
 }
 
 // Owns checks that owner is still the owner. It needs no look into the file for
 // a queue in memory: the lock on the data dir makes this process the only
-// writer, and the memory is what it last committed. Errors: ErrFenced,
-// ErrUnavailable, ErrMalformed.
-func (j *SQLiteJournal) Owns(ctx context.Context, queueID string, owner queue.OwnerID) error {
+// writer, and the memory is what it last committed. done is called once, from
+// another goroutine. Answers: ErrFenced, ErrUnavailable, ErrMalformed.
+func (j *SQLiteJournal) Owns(queueID string, owner queue.OwnerID, done func(error)) {
+	go func() { done(j.owns(queueID, owner)) }()
+}
+
+func (j *SQLiteJournal) owns(queueID string, owner queue.OwnerID) error {
 	if err := checkOwner(queueID, owner); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return unavailable(context.Cause(ctx))
-	}
 	current, known := j.writer.owner(queueID)
 	if !known {
+		ctx, cancel := context.WithTimeout(context.Background(), ownsTimeout)
+		defer cancel()
 		var stored []byte
 		err := j.read.QueryRowContext(ctx, "SELECT owner FROM heads WHERE queue = ?", queueID).Scan(&stored)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {

@@ -154,7 +154,7 @@ func TestSQLiteFailedClaimLeavesTheOwner(t *testing.T) {
 	j.writer.stmts.commit = failing
 	_, err = j.Claim(t.Context(), "q", random16())
 	wantError(t, err, queue.ErrUnknown)
-	if err := j.Owns(t.Context(), "q", l.owner); err != nil {
+	if err := owns(j, "q", l.owner); err != nil {
 		t.Fatal(err)
 	}
 	l.append(1, "a")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -84,13 +85,14 @@ type timed struct {
 	appends, events, nanos atomic.Int64
 }
 
-func (t *timed) Append(ctx context.Context, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
+func (t *timed) Append(id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
 	start := time.Now()
-	err := t.RedisJournal.Append(ctx, id, owner, prev, e)
-	t.appends.Add(1)
-	t.events.Add(int64(e.Last - e.First + 1))
-	t.nanos.Add(int64(time.Since(start)))
-	return err
+	t.RedisJournal.Append(id, owner, prev, e, func(err error) {
+		t.appends.Add(1)
+		t.events.Add(int64(e.Last - e.First + 1))
+		t.nanos.Add(int64(time.Since(start)))
+		done(err)
+	})
 }
 
 func (t *timed) print(w io.Writer) {
@@ -106,9 +108,9 @@ type inProcess struct {
 	queues  *actors.Queues
 }
 
-func startInProcess(ctx context.Context, redisAddr string, writers int) (*inProcess, error) {
+func startInProcess(ctx context.Context, redisAddr string, pipes int) (*inProcess, error) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	journal, err := persistence.OpenRedisJournal(ctx, "redis://"+redisAddr, log, persistence.RedisOptions{Writers: writers})
+	journal, err := persistence.OpenRedisJournal(ctx, "redis://"+redisAddr, log, persistence.RedisOptions{Pipes: pipes})
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +123,7 @@ func startInProcess(ctx context.Context, redisAddr string, writers int) (*inProc
 		},
 		Committed: func(string, uint64) {},
 		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
+		Followed:  func(context.Context, string) (uint64, error) { return math.MaxUint64, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}
 	p.node, err = cluster.Start(cluster.Options{
@@ -199,7 +202,7 @@ func bothSeries(ctx context.Context, c config) ([]load.Series, error) {
 		return nil, err
 	}
 	defer set.client.Close()
-	node, err := startInProcess(ctx, c.redisAddr, c.writers)
+	node, err := startInProcess(ctx, c.redisAddr, c.pipes)
 	if err != nil {
 		return nil, err
 	}

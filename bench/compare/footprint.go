@@ -20,7 +20,7 @@ func footprint(ctx context.Context, c config) error {
 		return err
 	}
 	defer server.Close()
-	p, err := startInProcess(ctx, server.Addr, c.writers)
+	p, err := startInProcess(ctx, server.Addr, c.pipes)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func footprint(ctx context.Context, c config) error {
 	if err := passivated(ctx, p); err != nil {
 		return err
 	}
-	return crashed(ctx, p, server.Addr, c.writers)
+	return crashed(ctx, p, server.Addr, c.pipes)
 }
 
 // idleQueues: heap and stacks of queues that were made and had one ticket each.
@@ -74,7 +74,7 @@ func passivated(ctx context.Context, p *inProcess) error {
 
 // crashed: the first answer of a queue of 100,000 tickets at a node that finds it as a crash left it: a snapshot and
 // what came after.
-func crashed(ctx context.Context, p *inProcess, addr string, writers int) error {
+func crashed(ctx context.Context, p *inProcess, addr string, pipes int) error {
 	const depth = 100_000
 	w := load.NewWorkload(load.Mix{}, 1, depth)
 	var wg sync.WaitGroup
@@ -99,7 +99,7 @@ func crashed(ctx context.Context, p *inProcess, addr string, writers int) error 
 	runtime.KeepAlive(w)
 	for range 5 {
 		// The node before is not stopped: it is simply not asked any more, as if it had died.
-		next, err := startInProcess(ctx, addr, writers)
+		next, err := startInProcess(ctx, addr, pipes)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"runtime/pprof"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 
 type config struct {
 	callers, queues, depth, pool, runs int
-	connections, writers               int
+	connections, pipes                 int
 	rate                               float64
 	duration, warmup                   time.Duration
 	mix, redisAddr, dir, fsync         string
@@ -45,6 +46,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if args[0] == "echo-server" { // the child of echo
 		return serveEcho()
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // as a node does, for what it is compared with too
 	}
 	c, err := parse(args[0], args[1:])
 	if err != nil {
@@ -78,7 +82,7 @@ func parse(name string, args []string) (config, error) {
 	f.IntVar(&c.queues, "queues", 1, "sorted sets")
 	f.IntVar(&c.depth, "depth", 10_000, "tickets in each, kept to within a tenth")
 	f.IntVar(&c.pool, "pool", 0, "connections of go-redis's pool; 0: its default, 10 per CPU")
-	f.IntVar(&c.writers, "writers", 0, "pipelines of the journal; 0: its default")
+	f.IntVar(&c.pipes, "pipes", 0, "connections of the journal; 0: its default")
 	f.IntVar(&c.connections, "connections", 256, "HTTP connections to the echo")
 	f.Float64Var(&c.rate, "rate", 0, "operations a second (open loop); 0: as fast as answers come")
 	f.IntVar(&c.runs, "runs", 5, "times to run each; the median and the range are reported")
