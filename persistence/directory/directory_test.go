@@ -31,6 +31,12 @@ func TestSQLite(t *testing.T) {
 }
 
 func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
+	for name, test := range historyTests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newDatabase(t))
+		})
+	}
 	for name, test := range map[string]func(*testing.T, opener){
 		"users": testUsers, "user pages": testUserPages, "sessions end": testSessionsEnd,
 		"errors hold no address": testErrorsHoldNoAddress,
