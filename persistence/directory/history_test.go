@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,7 +25,7 @@ var historyTests = map[string]func(*testing.T, opener){
 	"history text is exact": testHistoryTextIsExact,
 	"history requeue":       testHistoryRequeue, "history finished twice": testHistoryFinishedTwice,
 	"history moved": testHistoryMoved, "history race": testHistoryRace, "history batches": testHistoryBatches,
-	"history statistics": testHistoryStatistics, "history context": testHistoryContext,
+	"history statistics": testHistoryStatistics, "history context": testHistoryContext, "history plans": testHistoryPlans,
 }
 
 // numbered gives the ticket id of a number.
@@ -94,6 +95,16 @@ func testHistoryRow(t *testing.T, open opener) {
 	bare := &queue.Ticket{ID: numbered(1), Visit: numbered(1), Number: "1", State: queue.Removed, Source: queue.FromAMQP, FinishedAt: 1}
 	told := done(2, 2)
 	told.Outcome = "served well"
+	widest := done(11, 3)
+	widest.Number, widest.Service, widest.Desk = strings.Repeat("9", 24), strings.Repeat("😀", 100), strings.Repeat("😀", 50)
+	widest.Reason, widest.Outcome = strings.Repeat("😀", 500), strings.Repeat("😀", 100)
+	widest.Attendant, widest.EnqueuedBy, widest.TransferQueue = strings.Repeat("a", 64), strings.Repeat("a", 64), queue.ID(strings.Repeat("q", 63))
+	widest.Customer = bytes.Repeat([]byte{'x'}, 60_000)
+	take(t, d, strings.Repeat("q", 63), finished(widest)...)
+	if rows := listed(t, d, HistoryFilter{}, 10); len(rows) != 1 || !reflect.DeepEqual(rows[0].Ticket, widest) {
+		t.Errorf("the widest row comes back otherwise: %+v", rows)
+	}
+	take(t, d, strings.Repeat("q", 63), HistoryChange{Requeued: widest.ID})
 	take(t, d, "a", finished(full, told, bare, done(9, 1))...)
 	rows := listed(t, d, HistoryFilter{}, 10)
 	want := []*queue.Ticket{full, told, done(9, 1), bare}
@@ -424,4 +435,40 @@ func testHistoryContext(t *testing.T, open opener) {
 	want(t, d.TakeHistory(ctx, []HistoryPart{{Queue: "a", Upto: 1}}), ErrUnavailable)
 	_, err = d.KnowsQueue(ctx, "a")
 	want(t, err, ErrUnavailable)
+}
+
+// testHistoryPlans: no mix of filters has the database sort rows, which would
+// read all of them for one page.
+func testHistoryPlans(t *testing.T, open opener) {
+	d := open(t, nil)
+	var tickets []*queue.Ticket
+	for n := range uint64(200) {
+		tickets = append(tickets, done(n+1, queue.Time(n+1)))
+	}
+	take(t, d, "a", finished(tickets...)...)
+	explain, bad := "EXPLAIN ", "filesort"
+	if d.db.Name() == "sqlite" {
+		explain, bad = "EXPLAIN QUERY PLAN ", "TEMP B-TREE"
+	}
+	for mix := range 32 {
+		pick := func(bit int, value string) string {
+			if mix&bit == 0 {
+				return ""
+			}
+			return value
+		}
+		q := historyQuery{HistoryFilter: HistoryFilter{Attendant: pick(1, "ann"), Outcome: pick(2, "completed")}, limit: 11}
+		if mix&4 != 0 {
+			q.From, q.To = 10, 190
+		}
+		if mix&8 != 0 {
+			q.after = &HistoryPlace{150, numbered(150)}
+		}
+		text, args := q.statement(d, historyColumns, pick(16, "a"))
+		var plan []map[string]any
+		check(t, d.read(t.Context()).Raw(explain+text, args...).Scan(&plan).Error)
+		if said := fmt.Sprintf("%s", plan); strings.Contains(said, bad) || !strings.Contains(said, "history_") {
+			t.Errorf("%s\n%s", text, said)
+		}
+	}
 }

@@ -6,7 +6,7 @@
 -- +goose Up
 -- Each mix of filters has the index that gives its rows in the list's order,
 -- so that no page reads more than it shows.
-CREATE TABLE history (
+CREATE TABLE IF NOT EXISTS history (
     id               BINARY(16)       NOT NULL,
     queue            VARBINARY(63)    NOT NULL,
     number           VARBINARY(24)    NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE history (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
 
 -- How far somebody who must have every event of a queue has come.
-CREATE TABLE checkpoints (
+CREATE TABLE IF NOT EXISTS checkpoints (
     sink    VARBINARY(32)   NOT NULL,
     queue   VARBINARY(63)   NOT NULL,
     version BIGINT UNSIGNED NOT NULL,
@@ -50,5 +50,5 @@ CREATE TABLE checkpoints (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
 
 -- +goose Down
-DROP TABLE checkpoints;
-DROP TABLE history;
+DROP TABLE IF EXISTS checkpoints;
+DROP TABLE IF EXISTS history;
