@@ -167,6 +167,7 @@ func (n *Node) openDirectory(ctx context.Context) (err error) {
 		return err
 	}
 	n.closing(func(context.Context) error { return n.directory.Close() })
+	n.follow("history", historySink{n.directory})
 	return nil
 }
 
@@ -206,6 +207,15 @@ func (n *Node) startQueues(context.Context) (err error) {
 			if err != nil {
 				return 0, err
 			}
+			// A sink can be ahead of the list. What has its version and comes
+			// after would be taken for known.
+			for _, sink := range n.sinks {
+				at, err := sink.Checkpoints(ctx, []string{id})
+				if err != nil {
+					return 0, err
+				}
+				versions[0] = max(versions[0], at[0])
+			}
 			return versions[0], nil
 		},
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
@@ -235,7 +245,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		keys = append(keys, gateway.TokenKey(key))
 	}
 	n.gateway, err = gateway.New(gateway.Options{
-		Queues: n.queues, Directory: users{n.directory}, Passwords: directory.NewHasher(),
+		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
