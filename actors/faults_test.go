@@ -3,8 +3,11 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
@@ -18,6 +21,8 @@ type faulty struct {
 	next []fault
 	// newest is closed when the newest append has been handed over.
 	newest chan struct{}
+	count  int
+	claims atomic.Int64
 }
 
 // fault is what happens to one append.
@@ -34,12 +39,18 @@ func (f *faulty) fail(faults ...fault) {
 	f.next = append(f.next, faults...)
 }
 
+func (f *faulty) Claim(ctx context.Context, id string, owner queue.OwnerID) (queue.Head, error) {
+	f.claims.Add(1)
+	return f.Journal.Claim(ctx, id, owner)
+}
+
 func (f *faulty) Append(id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
 	f.mu.Lock()
 	var now fault
 	if len(f.next) > 0 {
 		now, f.next = f.next[0], f.next[1:]
 	}
+	f.count++
 	before, handedOver := f.newest, make(chan struct{})
 	f.newest = handedOver
 	f.mu.Unlock()
@@ -68,6 +79,23 @@ func (f fault) carryOut(j actors.Journal, id string, owner queue.OwnerID, prev q
 		})
 	default:
 		done(f.err)
+	}
+}
+
+// awaitAppends waits until that many appends have been handed over, or wait for
+// those before them.
+func (f *faulty) awaitAppends(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		f.mu.Lock()
+		count := f.count
+		f.mu.Unlock()
+		if count >= n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d appends, want %d", count, n)
+		}
 	}
 }
 
@@ -104,6 +132,89 @@ func TestLostAnswerOfAnAppend(t *testing.T) {
 				t.Fatalf("the queue is at %d with %d waiting", v.Version, v.Waiting)
 			}
 		})
+	}
+}
+
+// The same with a second append under way behind the one whose answer was lost:
+// where the first one stands the second one may too, and where it does not, the
+// second one cannot.
+func TestLostAnswerWithAnAppendBehindIt(t *testing.T) {
+	t.Parallel()
+	for _, written := range []bool{true, false} {
+		t.Run(fmt.Sprintf("written=%v", written), func(t *testing.T) {
+			n, f := faultyNode(t)
+			n.do(t, "a", create(1))
+			entered, leave := make(chan struct{}), make(chan struct{})
+			f.fail(fault{written: written, err: queue.ErrUnknown, before: func() { close(entered); <-leave }})
+			answers := make(chan *messages.Answer, 2)
+			go func() { answers <- n.try("a", enqueue()) }()
+			<-entered
+			go func() { answers <- n.try("a", enqueue()) }()
+			f.awaitAppends(t, 3) // the queue's creation is one
+			close(leave)
+			versions := map[uint64]string{}
+			for range 2 {
+				a := <-answers
+				if a.Problem != nil {
+					t.Fatal(a.Problem)
+				}
+				versions[a.Version] = a.Event.Ticket.Number
+			}
+			if versions[2] != "A001" || versions[3] != "A002" {
+				t.Fatalf("answered %v", versions)
+			}
+			if events := journalEvents(t, f.Journal, "a"); len(events) != 3 {
+				t.Fatalf("%d events in the journal", len(events))
+			}
+		})
+	}
+}
+
+// While nothing fails the appends of a queue follow each other: the fence
+// refuses none, so the state is never loaded again.
+func TestManyCallersOneClaim(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	var callers sync.WaitGroup
+	for range 64 {
+		callers.Go(func() {
+			for range 30 {
+				if a := n.try("a", enqueue()); a.Problem != nil {
+					t.Error(a.Problem)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if v := n.describe("a"); v.Waiting != 64*30 {
+		t.Errorf("%d waiting", v.Waiting)
+	}
+	if claims := f.claims.Load(); claims != 1 {
+		t.Errorf("the queue was claimed %d times", claims)
+	}
+}
+
+// A read that was decided on top of an append that failed does not show it,
+// although its own check of ownership succeeds.
+func TestReadBehindAFailedAppend(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f.fail(fault{err: queue.ErrUnavailable, before: func() { close(entered); <-leave }}, fault{err: queue.ErrUnavailable})
+	go func() { n.try("a", enqueue()) }()
+	<-entered
+	view := make(chan *messages.View, 1)
+	go func() { view <- n.describe("a") }()
+	select {
+	case v := <-view:
+		t.Fatalf("a read was answered with version %d before the append", v.Version)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(leave)
+	if v := <-view; v.Problem == nil && v.Waiting > 1 {
+		t.Fatalf("%d waiting", v.Waiting)
 	}
 }
 
