@@ -235,6 +235,33 @@ func TestLostAnswerOfATransfer(t *testing.T) {
 	}
 }
 
+// A transfer that was decided when the queue had been loaded is delivered when
+// it is durable, not before.
+func TestTransferIsNotDeliveredBeforeItIsDurable(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	n.do(t, "b", create(1))
+	ticket := n.do(t, "a", enqueue()).Event.Ticket
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f.fail(fault{err: queue.ErrUnknown}, fault{before: func() { close(entered); <-leave }})
+	answer := make(chan *messages.Answer, 1)
+	go func() { answer <- n.try("a", transfer(ticket.Id, "b")) }()
+	<-entered // it is decided for the second time, by a state that was loaded
+	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); runtime.Gosched() {
+		if v := n.describe("b"); v.Waiting != 0 {
+			t.Fatal("the ticket has arrived before its transfer is durable")
+		}
+	}
+	close(leave)
+	if a := <-answer; a.Problem != nil || a.Arrival == nil {
+		t.Fatalf("the transfer was answered %v", a)
+	}
+	if v := n.describe("b"); v.Waiting != 1 || v.Version != 2 {
+		t.Fatalf("the target has %d waiting at version %d", v.Waiting, v.Version)
+	}
+}
+
 // While the store is away nothing is acknowledged; when it is back the queue
 // goes on by itself.
 func TestStoreAwayAndBack(t *testing.T) {
