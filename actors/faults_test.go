@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,106 +12,6 @@ import (
 	"nowserving/actors/queue"
 	"nowserving/messages"
 )
-
-// faulty is a journal whose next appends fail as a test says.
-type faulty struct {
-	actors.Journal
-	mu   sync.Mutex
-	next []fault
-	// newest is closed when the newest append has been handed over.
-	newest chan struct{}
-	count  int
-	claims atomic.Int64
-}
-
-// fault is what happens to one append.
-type fault struct {
-	written bool  // it is written before the error is given
-	err     error // the answer
-	// before runs ahead of it.
-	before func()
-}
-
-func (f *faulty) fail(faults ...fault) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.next = append(f.next, faults...)
-}
-
-func (f *faulty) Claim(ctx context.Context, id string, owner queue.OwnerID) (queue.Head, error) {
-	f.claims.Add(1)
-	return f.Journal.Claim(ctx, id, owner)
-}
-
-func (f *faulty) Append(id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
-	f.mu.Lock()
-	var now fault
-	if len(f.next) > 0 {
-		now, f.next = f.next[0], f.next[1:]
-	}
-	f.count++
-	before, handedOver := f.newest, make(chan struct{})
-	f.newest = handedOver
-	f.mu.Unlock()
-	go func() { // in the order of the calls, which none may hold up
-		if before != nil {
-			<-before
-		}
-		now.carryOut(f.Journal, id, owner, prev, e, done)
-		close(handedOver)
-	}()
-}
-
-func (f fault) carryOut(j actors.Journal, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
-	if f.before != nil {
-		f.before()
-	}
-	switch {
-	case f.err == nil:
-		j.Append(id, owner, prev, e, done)
-	case f.written:
-		j.Append(id, owner, prev, e, func(err error) {
-			if err == nil {
-				err = f.err
-			}
-			done(err)
-		})
-	default:
-		done(f.err)
-	}
-}
-
-// awaitAppends waits until that many appends have been handed over, or wait for
-// those before them.
-func (f *faulty) awaitAppends(t *testing.T, n int) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
-		f.mu.Lock()
-		count := f.count
-		f.mu.Unlock()
-		if count >= n {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d appends, want %d", count, n)
-		}
-	}
-}
-
-// appendTo appends as a grain does, and waits.
-func appendTo(j actors.Journal, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
-	answered := make(chan error)
-	j.Append(id, owner, prev, e, func(err error) { answered <- err })
-	return <-answered
-}
-
-func faultyNode(t *testing.T, options ...func(*actors.GrainDeps)) (*node, *faulty) {
-	t.Helper()
-	j := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = j.Close() })
-	f := &faulty{Journal: j}
-	return startNode(t, f, options...), f
-}
 
 // An append whose answer was lost is neither doubled nor forgotten: the grain
 // reads what became of it and answers that.
@@ -391,68 +290,6 @@ func TestNothingDecidedAheadIsShown(t *testing.T) {
 	events := journalEvents(t, n.journal, "a")
 	if len(events) != 4 || a.Version != 4 {
 		t.Fatalf("%d events, the enqueue was told version %d", len(events), a.Version)
-	}
-}
-
-// A store that comes back without its last events does not have their versions
-// and numbers given out again: a new epoch begins above them.
-func TestLostEventsBeginANewEpoch(t *testing.T) {
-	t.Parallel()
-	n, f := faultyNode(t)
-	n.do(t, "a", create(1))
-	for range 3 {
-		n.do(t, "a", enqueue())
-	}
-	ctx := context.Background()
-	entries, err := f.Journal.Read(ctx, "a", 0, 2) // what an older copy of the store has
-	if err != nil || len(entries) != 2 {
-		t.Fatal(len(entries), err)
-	}
-	older := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = older.Close() })
-	owner := queue.OwnerID{1}
-	if _, err := older.Claim(ctx, "a", owner); err != nil {
-		t.Fatal(err)
-	}
-	prev := queue.OpID{}
-	for _, e := range entries {
-		if err := appendTo(older, "a", owner, prev, e); err != nil {
-			t.Fatal(err)
-		}
-		prev = e.Op
-	}
-	before := n.describe("a")
-	f.Journal = older
-	a := n.do(t, "a", enqueue())
-	after := n.describe("a")
-	if after.Epoch == before.Epoch || a.Version != before.Version+2 || a.Event.Epoch != after.Epoch {
-		t.Fatalf("version %d in epoch %s after version %d in epoch %s", a.Version, a.Event.Epoch, before.Version, before.Epoch)
-	}
-	if a.Event.Ticket.Number != "A502" || after.Waiting != 2 {
-		t.Fatalf("number %s, %d waiting", a.Event.Ticket.Number, after.Waiting)
-	}
-	n.passivate(t)
-	if v := n.describe("a"); v.Problem != nil || v.Epoch != after.Epoch || v.Version != a.Version || v.Waiting != 2 {
-		t.Fatalf("loaded again: %v", v)
-	}
-}
-
-// A node that starts over a store that has lost events learns it from what is
-// known elsewhere.
-func TestLossIsFoundAcrossARestart(t *testing.T) {
-	t.Parallel()
-	j := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = j.Close() })
-	first := startNode(t, j)
-	first.do(t, "a", create(1))
-	first.do(t, "a", enqueue())
-	epoch := first.describe("a").Epoch
-	next := startNode(t, j, func(d *actors.GrainDeps) {
-		d.Known = func(context.Context, string) (uint64, error) { return 40, nil }
-	})
-	a := next.do(t, "a", enqueue())
-	if a.Version != 42 || a.Event.Epoch == epoch || a.Event.Ticket.Number != "A502" {
-		t.Fatalf("version %d, epoch %s, number %s", a.Version, a.Event.Epoch, a.Event.Ticket.Number)
 	}
 }
 

@@ -78,6 +78,7 @@ type grain struct {
 
 	state     *queue.State // nil while it is loaded
 	committer *committer   // of that state
+	known     uint64       // the highest version known of the queue when the state was loaded
 	durable   uint64       // the newest version that was durable when the state was loaded or thrown away
 
 	current *item   // the one that is being decided
@@ -236,6 +237,9 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 		g.log.Error("a command cannot be understood", "error", err)
 		it.answer = g.refusal(&queue.Error{Code: queue.Invalid, Detail: "The command cannot be understood."})
 		return true
+	}
+	if create, ok := command.Do.(*queue.Create); ok {
+		create.Known = g.known
 	}
 	decision, err := g.state.Decide(command)
 	switch refused := (*queue.Error)(nil); {
