@@ -97,15 +97,20 @@ func (c Calendar) midnight(year, month, day int) Time {
 	for at := shown - farthest; ; {
 		local := at.in(c.loc)
 		_, offset := local.Zone()
-		begins, ends := local.ZoneBounds()
-		midnight := shown - Time(offset)*1000
+		begins, until := local.ZoneBounds()
+		midnight, ends := shown-Time(offset)*1000, Time(until.UnixMilli())
 		if !begins.IsZero() {
 			midnight = max(midnight, Time(begins.UnixMilli()))
 		}
-		if ends.IsZero() || midnight < Time(ends.UnixMilli()) {
+		if until.IsZero() || ends <= at {
+			// The offset stays. (Go 1.26 says of the last day of some leap
+			// years that it ended when it began; no clock changes then.)
+			ends = at + Day
+		}
+		if midnight < ends {
 			return midnight
 		}
-		at = Time(ends.UnixMilli())
+		at = ends
 	}
 }
 
