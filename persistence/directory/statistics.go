@@ -46,8 +46,10 @@ const (
 	statLevels = 5              // the longest slots are of 64 hours
 	// statPart is how many bytes of moments a row takes before the next one is begun.
 	statPart = 4096
-	// statBatch is how many rows one statement writes.
+	// One statement reads and writes no more than so many rows, and writes
+	// hardly more than so many bytes.
 	statBatch = 100
+	statBytes = 1 << 20
 )
 
 // slotWidth is in milliseconds.
@@ -129,10 +131,10 @@ func recordStatistics(tx *gorm.DB, changes []statChange) error {
 	if err != nil {
 		return err
 	}
-	if err := upsert(tx, slots, "queue_id", "level", "slot"); err != nil {
+	if err := upsert(tx, slots, (*slotRow).size, "queue_id", "level", "slot"); err != nil {
 		return err
 	}
-	return upsert(tx, moments, "queue_id", "slot", "part")
+	return upsert(tx, moments, (*momentsRow).size, "queue_id", "slot", "part")
 }
 
 func slotDeltas(changes []statChange) map[slotKey]*slotDelta {
@@ -237,17 +239,26 @@ func readAny[R slotRow | momentsRow, K any](tx *gorm.DB, condition string, keys 
 	return rows, err
 }
 
-// upsert writes whole rows.
-func upsert[R slotRow | momentsRow](tx *gorm.DB, rows []R, key ...string) error {
+// upsert writes whole rows, a bounded number and size with each statement.
+func upsert[R slotRow | momentsRow](tx *gorm.DB, rows []R, size func(*R) int, key ...string) error {
 	columns := make([]clause.Column, len(key))
 	for i, name := range key {
 		columns[i].Name = name
 	}
-	for part := range slices.Chunk(rows, statBatch) {
-		err := tx.Clauses(clause.OnConflict{Columns: columns, UpdateAll: true}).Create(&part).Error
-		if err != nil {
+	for len(rows) > 0 {
+		n, bytes := 0, 0
+		for n < min(len(rows), statBatch) && bytes < statBytes {
+			bytes += size(&rows[n])
+			n++
+		}
+		part := rows[:n]
+		if err := tx.Clauses(clause.OnConflict{Columns: columns, UpdateAll: true}).Create(&part).Error; err != nil {
 			return err
 		}
+		rows = rows[n:]
 	}
 	return nil
 }
+
+func (r *slotRow) size() int    { return len(r.Waits) + len(r.Handles) }
+func (r *momentsRow) size() int { return len(r.Moments) }
