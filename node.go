@@ -34,6 +34,9 @@ const (
 	stopWithin = 25 * time.Second
 	// transitWithin bounds what a start waits for; see awaitTransit.
 	transitWithin = 5 * time.Second
+	// knownWithin keeps a database that hangs from holding up queues that are
+	// loaded, which do without its answer.
+	knownWithin = time.Second
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
@@ -163,10 +166,11 @@ func (n *Node) openJournal(ctx context.Context) (err error) {
 }
 
 func (n *Node) openDirectory(ctx context.Context) (err error) {
-	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir}); err != nil {
+	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL}); err != nil {
 		return err
 	}
 	n.closing(func(context.Context) error { return n.directory.Close() })
+	n.follow("history", historySink{n.directory})
 	return nil
 }
 
@@ -202,6 +206,8 @@ func (n *Node) startQueues(context.Context) (err error) {
 			}
 		},
 		Known: func(ctx context.Context, id string) (uint64, error) {
+			ctx, cancel := context.WithTimeout(ctx, knownWithin)
+			defer cancel()
 			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
 			if err != nil {
 				return 0, err
@@ -235,7 +241,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		keys = append(keys, gateway.TokenKey(key))
 	}
 	n.gateway, err = gateway.New(gateway.Options{
-		Queues: n.queues, Directory: users{n.directory}, Passwords: directory.NewHasher(),
+		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
@@ -282,7 +288,7 @@ func (n *Node) serve() {
 		}
 		return nil
 	})
-	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "data", n.dataDir(), "version", version)
+	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }
 
 // awaitTransit keeps the node from being ready while transfers that a crash cut

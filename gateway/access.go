@@ -56,6 +56,7 @@ const (
 	ConfigureQueue               // change a queue's fields and status
 	ManageQueues                 // create and delete
 	ReadStatistics               // what happened in a queue
+	ReadHistory                  // finished tickets
 )
 
 // mayDo is the one place that says which level may do what.
@@ -67,6 +68,7 @@ var mayDo = map[Action][]Level{
 	ConfigureQueue: {Admin, Supervisor},
 	ManageQueues:   {Admin},
 	ReadStatistics: {Admin, Supervisor},
+	ReadHistory:    {Admin, Supervisor},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,

@@ -71,17 +71,29 @@ type statisticsRange struct {
 	bucket   queue.Bucket
 }
 
+// yearsEnd leaves room for the end of a day that still has a year of four digits.
+var yearsEnd = queue.Time(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
+
 func statisticsRangeOf(c *fiber.Ctx) (statisticsRange, *problem) {
 	var wrong faults
-	r := statisticsRange{from: timeOf(c, "from", &wrong), to: timeOf(c, "to", &wrong), bucket: queue.ByHour}
+	r := statisticsRange{bucket: queue.ByHour}
+	if from, given := timeOf(c, "from", &wrong); given {
+		r.from = (*queue.Time)(&from)
+		if *r.from >= yearsEnd {
+			wrong.add("from", "must be before the year 9999")
+		}
+	}
+	if to, given := timeOf(c, "to", &wrong); given {
+		r.to = (*queue.Time)(&to)
+	}
+	if r.from != nil && r.to != nil && *r.from >= *r.to {
+		wrong.add("to", "must be later than from")
+	}
 	if text, given := queryOf(c, "bucket", &wrong); given {
 		var known bool
 		if r.bucket, known = queue.ParseBucket(text); !known {
 			wrong.add("bucket", "must be hour, day or week")
 		}
-	}
-	if r.from != nil && r.to != nil && *r.from >= *r.to {
-		wrong.add("to", "must be later than from")
 	}
 	return r, wrong.problem()
 }
@@ -113,25 +125,6 @@ func (r statisticsRange) edges(calendar queue.Calendar, now time.Time) ([]time.T
 		edges[i] = time.UnixMilli(int64(cut)).UTC()
 	}
 	return edges, nil
-}
-
-// lastYear leaves room for a time beyond that still has four digits.
-const lastYear = 9998
-
-// timeOf gives a moment in the query, in whole milliseconds; nil where it was
-// left out.
-func timeOf(c *fiber.Ctx, name string, wrong *faults) *queue.Time {
-	text, given := queryOf(c, name, wrong)
-	if !given {
-		return nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil || at.Year() > lastYear {
-		wrong.add(name, "must be a time such as 2026-11-03T09:00:00Z")
-		return nil
-	}
-	ms := queue.Time(at.UnixMilli())
-	return &ms
 }
 
 func appendAllStatistics(dst []byte, edges []time.Time, parts []Statistics, total *Statistics, target bool) []byte {
@@ -188,7 +181,7 @@ func appendDurations(dst []byte, d *Durations) []byte {
 	return append(dst, '}')
 }
 
-// appendMoment is appendTime for what can lie at or before 1970.
+// appendMoment is appendTime for what can be the beginning of 1970.
 func appendMoment(dst []byte, at time.Time) []byte {
 	dst = append(dst, '"')
 	dst = at.AppendFormat(dst, "2006-01-02T15:04:05.000Z")
