@@ -6,6 +6,9 @@
 //	history --rows 10000000 --dir /var/tmp/h --keep    # and then, with the same data:
 //	history --dir /var/tmp/h --keep --callers 1 --buffer-pool 128M
 //
+//	history --dir /var/tmp/h --keep --serve            # prints the --database-url for a node with that data, and serves it:
+//	history --url http://127.0.0.1:8080 --password …   # asks the node instead
+//
 // The tickets are of one year, in working hours of weekdays, of queues in five timezones whose first one has a third of
 // them all.
 package main
@@ -27,9 +30,10 @@ import (
 
 type config struct {
 	store, dir, pool      string
+	url, email, password  string
 	rows, queues, callers int
 	duration, warmup      time.Duration
-	keep, json            bool
+	keep, serve, json     bool
 }
 
 func main() {
@@ -60,6 +64,10 @@ func parse(args []string) (config, error) {
 	f.DurationVar(&c.duration, "duration", 30*time.Second, "counted time")
 	f.DurationVar(&c.warmup, "warmup", 5*time.Second, "time before it")
 	f.BoolVar(&c.keep, "keep", false, "leave the data in --dir")
+	f.BoolVar(&c.serve, "serve", false, "do not ask, but leave MariaDB running until interrupted")
+	f.StringVar(&c.url, "url", "", "ask a node that has the data, made with the same --rows and --queues")
+	f.StringVar(&c.email, "email", "admin@localhost", "who logs in")
+	f.StringVar(&c.password, "password", os.Getenv("NOWSERVING_ADMIN_PASSWORD"), "password; default $NOWSERVING_ADMIN_PASSWORD")
 	f.BoolVar(&c.json, "json", false, "print JSON")
 	if err := f.Parse(args); err != nil {
 		return c, err
@@ -69,6 +77,8 @@ func parse(args []string) (config, error) {
 		return c, fmt.Errorf("--store %q is neither mariadb nor sqlite", c.store)
 	case c.rows < 1 || c.queues < 1 || c.callers < 1 || c.duration <= 0:
 		return c, errors.New("--rows, --queues, --callers and --duration are at least 1")
+	case c.serve && c.store != "mariadb":
+		return c, errors.New("--serve is for MariaDB; a node takes SQLite's folder as its --data-dir")
 	case c.keep && c.dir == "":
 		return c, errors.New("--keep needs --dir")
 	}
@@ -79,9 +89,13 @@ func run(ctx context.Context, c config) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // as a node does
 	}
-	res, err := measure(ctx, c)
+	do := measure
+	if c.url != "" {
+		do = measureNode
+	}
+	res, err := do(ctx, c)
 	switch {
-	case err != nil:
+	case err != nil || res == nil:
 		return err
 	case c.json:
 		return load.WriteJSON(os.Stdout, res)
@@ -117,13 +131,36 @@ func measure(ctx context.Context, c config) (res *load.Result, err error) {
 	fmt.Fprintf(os.Stderr, "%d rows take %d MB\n", c.rows, size(c.dir)>>20)
 	args := []string{"--innodb-buffer-pool-size=" + c.pool, "--innodb-log-file-size=1G"}
 	err = with(ctx, c, args, func(ctx context.Context, d *directory.Directory) error {
-		res, err = newPast(c.rows, c.queues).ask(ctx, d, c)
+		if c.serve {
+			<-ctx.Done()
+			return nil
+		}
+		res, err = newPast(c.rows, c.queues).ask(ctx, stored{d}, c)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
-	res.Name = c.store
+	if res != nil {
+		res.Name = c.store
+	}
+	return res, nil
+}
+
+func measureNode(ctx context.Context, c config) (*load.Result, error) {
+	n, err := openNode(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	p := newPast(c.rows, c.queues)
+	if err := n.prepare(ctx, p); err != nil {
+		return nil, err
+	}
+	res, err := p.ask(ctx, n, c)
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	res.Name = "node"
 	return res, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -37,6 +38,9 @@ func with(ctx context.Context, c config, args []string, do func(context.Context,
 			return err
 		}
 		options.DatabaseURL = server.URL(database)
+		if c.serve {
+			fmt.Println(options.DatabaseURL)
+		}
 	}
 	d, err := directory.Open(ctx, options)
 	if err != nil {
