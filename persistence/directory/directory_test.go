@@ -68,6 +68,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
 		"two handles":                 testTwoHandles, "context": testContext,
+		"statistics": testStatistics, "statistics in parts": testStatisticsParts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
