@@ -80,6 +80,9 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 		}
 		if versions[0] == 0 {
 			m.absent = true
+			if known, err := g.Known(ctx, id); err == nil && known > 0 {
+				g.Log.Error("the store has lost the whole journal of a queue", "queue", id, "version", known)
+			}
 			return nil
 		}
 	}
@@ -177,11 +180,11 @@ func (g *grain) loaded(m *loaded) {
 		g.loadFailed(m.err)
 		return
 	}
-	known := max(g.durable, m.known)
+	g.known = max(g.durable, m.known)
 	g.state, g.durable = m.state, m.head.Version
 	g.committer = newCommitter(g.grainContext, m.owner, m.head)
-	if m.head.Version < known && m.state.Exists() {
-		g.newEpoch(known)
+	if m.head.Version < g.known && m.state.Exists() {
+		g.newEpoch(g.known)
 	}
 	g.sinceSnapshot = m.events
 	// Of what is durable: the transfers that are decided below are not yet.

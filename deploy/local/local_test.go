@@ -18,9 +18,6 @@ import (
 	"github.com/fasthttp/websocket"
 )
 
-// notYet are variables that this version of the program refuses.
-var notYet = []string{"NOWSERVING_AMQP_URL_FILE"}
-
 const patience = 90 * time.Second
 
 // running is the stack under test, and a client of its load balancer.
@@ -44,7 +41,7 @@ func TestComposeFileRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	st, err := start(t.Context(), options{
-		compose: compose, getenv: func(name string) string { return env[name] }, dir: dir, without: notYet, log: said,
+		compose: compose, getenv: func(name string) string { return env[name] }, dir: dir, log: said,
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
