@@ -18,6 +18,7 @@ password() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 key() { printf 'k1:'; head -c 32 /dev/urandom | base64; }
 
 password | put mysql-password
+password | put mysql-root-password
 password | put redis-password
 password | put rabbitmq-password
 printf 'mysql://nowserving:%s@mysql:3306/nowserving\n' "$(cat "$dir/mysql-password")" | put database-url

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 const patience = 90 * time.Second
@@ -62,6 +63,7 @@ func TestComposeFileRuns(t *testing.T) {
 	t.Run("health", func(t *testing.T) { r.proveHealth(t) })
 	t.Run("queues", func(t *testing.T) { r.proveQueues(t) })
 	t.Run("session", func(t *testing.T) { r.proveSession(t) })
+	t.Run("requests", func(t *testing.T) { r.proveRequests(t) })
 	t.Run("failures", func(t *testing.T) { r.proveFailures(t) })
 
 	for name, secret := range secretsIn(t, env["NOWSERVING_SECRETS"]) {
@@ -82,11 +84,57 @@ func TestComposeFileRuns(t *testing.T) {
 func (r *running) proveHealth(t *testing.T) {
 	for _, node := range []string{"node-1", "node-2"} {
 		for _, port := range []string{"8080", "8081"} {
-			if status, body := get(t, r.stack.url(node, port)+"/readyz"); status != 200 || !strings.Contains(body, `"down":[]`) {
-				t.Errorf("%s:%s/readyz: %d %s", node, port, status, body)
-			}
+			var said string
+			eventually(t, &said, func() bool {
+				status, body := get(t, r.stack.url(node, port)+"/readyz")
+				said = fmt.Sprintf("%s:%s/readyz: %d %s", node, port, status, body)
+				return status == 200 && strings.Contains(body, `"down":[]`)
+			})
 		}
 	}
+}
+
+// proveRequests: what is published to RabbitMQ, with the password that the
+// nodes have, becomes a ticket.
+func (r *running) proveRequests(t *testing.T) {
+	r.must("POST", "/queues", `{"id":"drained"}`)
+	url, err := os.ReadFile(r.services["node-1"].place.path("/run/secrets/amqp-url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := amqp.DialConfig(strings.TrimSpace(string(url)), amqp.Config{Dial: amqp.DefaultDial(patience)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	channel, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = channel.PublishWithContext(t.Context(), "nowserving.requests", "drained", true, false, amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: "one", Body: []byte(`{"queue":"drained","service":"parcels"}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said string
+	eventually(t, &said, func() bool {
+		items, _ := r.must("GET", "/queues/drained/tickets", "")["items"].([]any)
+		said = fmt.Sprintf("tickets of the request: %v", items)
+		return len(items) == 1 && items[0].(map[string]any)["source"] == "amqp"
+	})
+}
+
+func eventually(t *testing.T, said *string, ask func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+		if ask() {
+			return
+		}
+	}
+	t.Fatal(*said)
 }
 
 // proveQueues: requests for one queue go to one node, and both nodes have some.
@@ -224,7 +272,7 @@ func get(t *testing.T, url string) (int, string) {
 func secretsIn(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	secrets := make(map[string]string)
-	for _, name := range []string{"mysql-password", "redis-password", "rabbitmq-password", "token-keys", "data-keys"} {
+	for _, name := range []string{"mysql-password", "mysql-root-password", "redis-password", "rabbitmq-password", "token-keys", "data-keys"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
