@@ -24,12 +24,11 @@ import (
 
 func main() {
 	compose := flag.String("f", "docker-compose.yml", "the compose file")
-	without := flag.String("without", "", "variables of the file that are left out, separated by commas")
 	quiet := flag.Bool("q", false, "do not show what the services say")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o := options{compose: *compose, log: os.Stderr, without: strings.FieldsFunc(*without, func(r rune) bool { return r == ',' })}
+	o := options{compose: *compose, log: os.Stderr}
 	if *quiet {
 		o.log = io.Discard
 	}

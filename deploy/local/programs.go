@@ -73,14 +73,21 @@ func (run *program) mariadb(ctx context.Context, p *place) error {
 			return fmt.Errorf("mariadb-install-db: %w: %s", err, out)
 		}
 	}
-	password, err := os.ReadFile(run.env["MARIADB_PASSWORD_FILE"])
-	if err != nil {
-		return err
+	var passwords [2]string
+	for i, name := range []string{"MARIADB_PASSWORD_FILE", "MARIADB_ROOT_PASSWORD_FILE"} {
+		text, err := os.ReadFile(run.env[name])
+		if err != nil {
+			return err
+		}
+		passwords[i] = strings.TrimSpace(string(text))
 	}
 	database, user := run.env["MARIADB_DATABASE"], run.env["MARIADB_USER"]
 	text := "CREATE DATABASE IF NOT EXISTS " + database + ";\n" +
-		"CREATE USER IF NOT EXISTS '" + user + "'@'%' IDENTIFIED BY '" + strings.TrimSpace(string(password)) + "';\n" +
+		"CREATE USER IF NOT EXISTS '" + user + "'@'%' IDENTIFIED BY '" + passwords[0] + "';\n" +
 		"GRANT ALL ON " + database + ".* TO '" + user + "'@'%';\n"
+	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
+		text += "ALTER USER IF EXISTS 'root'@'" + host + "' IDENTIFIED BY '" + passwords[1] + "';\n"
+	}
 	if err := p.write(first, text); err != nil {
 		return err
 	}

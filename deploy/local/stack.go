@@ -19,8 +19,7 @@ import (
 type options struct {
 	compose string // the file
 	getenv  func(string) string
-	dir     string   // for all data; the caller removes it
-	without []string // variables of the nodes that are left out
+	dir     string // for all data; the caller removes it
 	log     io.Writer
 }
 
@@ -51,9 +50,6 @@ func start(ctx context.Context, o options) (*stack, error) {
 	defer cancel(nil)
 	healthy := make(map[string]chan struct{})
 	for _, name := range st.order {
-		for _, variable := range o.without {
-			delete(c.Services[name].Environment, variable)
-		}
 		st.services[name] = &service{composeService: c.Services[name], log: log, place: &place{
 			name: name, addr: addresses[name], dir: filepath.Join(o.dir, name), addresses: addresses, paths: make(map[string]string),
 		}}
