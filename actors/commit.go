@@ -63,7 +63,7 @@ func (g *grainContext) replay(it *item) {
 	}
 	answer := &messages.Answer{Event: m, Version: m.Version, Replayed: true}
 	if m.Kind == messages.EventKind_EVENT_KIND_TICKET_TRANSFERRED {
-		old, err := ticketFromMessage(m.Ticket)
+		old, err := TicketFromMessage(m.Ticket)
 		if err != nil {
 			g.refuse(it, queue.ErrOutcomeUnknown)
 			return

@@ -142,7 +142,7 @@ func (g *grainContext) arrive(ctx context.Context, old *queue.Ticket, by string)
 	target := string(old.TransferQueue)
 	answer, err := g.Request(ctx, QueueKind, target, &messages.Command{
 		Queue: target, By: by, Op: op[:], Keyed: true, Fingerprints: []uint64{0},
-		Action: &messages.Command_Arrive{Arrive: &messages.Arrive{Old: ticketToMessage(old)}},
+		Action: &messages.Command_Arrive{Arrive: &messages.Arrive{Old: TicketToMessage(old)}},
 	})
 	if err != nil {
 		return nil, err
