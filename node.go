@@ -172,8 +172,22 @@ func (n *Node) openDirectory(ctx context.Context) (err error) {
 
 // follow has a sink fed with every event. It must be called before the queues start.
 func (n *Node) follow(name string, sink actors.Sink) {
-	n.sinks = append(n.sinks, sink)
-	n.followers = append(n.followers, actors.NewJournalFollower(name, n.journal, sink, n.log))
+	f := actors.NewJournalFollower(name, n.journal, sink, n.log)
+	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
+	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",
+		ConstLabels: prometheus.Labels{"follower": name},
+	}, func() float64 { return float64(f.Behind()) }))
+}
+
+// known is the highest version that anybody outside the journals has seen of a queue.
+func (n *Node) known(ctx context.Context, id string) (uint64, error) {
+	versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
+	if err != nil {
+		return 0, err
+	}
+	reached, err := actors.Reached(ctx, id, n.sinks...)
+	return max(versions[0], reached), err
 }
 
 // startQueues joins the cluster with the queue grains, and starts what follows
@@ -201,13 +215,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 				f.Note(id, version)
 			}
 		},
-		Known: func(ctx context.Context, id string) (uint64, error) {
-			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
-			if err != nil {
-				return 0, err
-			}
-			return versions[0], nil
-		},
+		Known:     n.known,
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 	})

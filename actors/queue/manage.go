@@ -63,6 +63,14 @@ func (s *State) NewEpoch(known uint64, epoch string, op OpID, now Time) *Event {
 	}
 }
 
+// Above has a queue that does not exist begin above a version, where its store
+// has lost the events up to there.
+func (s *State) Above(known uint64) {
+	if !s.exists {
+		s.version = max(s.version, known)
+	}
+}
+
 // Delete ends the queue's history. Tickets that wait, are held or active forbid it.
 type Delete struct{}
 
