@@ -34,6 +34,9 @@ const (
 	stopWithin = 25 * time.Second
 	// transitWithin bounds what a start waits for; see awaitTransit.
 	transitWithin = 5 * time.Second
+	// knownWithin keeps a database that hangs from holding up queues that are
+	// loaded, which do without its answer.
+	knownWithin = time.Second
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
@@ -164,10 +167,11 @@ func (n *Node) openJournal(ctx context.Context) (err error) {
 }
 
 func (n *Node) openDirectory(ctx context.Context) (err error) {
-	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir}); err != nil {
+	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL}); err != nil {
 		return err
 	}
 	n.closing(func(context.Context) error { return n.directory.Close() })
+	n.follow("history", historySink{n.directory})
 	return nil
 }
 
@@ -179,16 +183,6 @@ func (n *Node) follow(name string, sink actors.Sink) {
 		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",
 		ConstLabels: prometheus.Labels{"follower": name},
 	}, func() float64 { return float64(f.Behind()) }))
-}
-
-// known is the highest version that anybody outside the journals has seen of a queue.
-func (n *Node) known(ctx context.Context, id string) (uint64, error) {
-	versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
-	if err != nil {
-		return 0, err
-	}
-	reached, err := actors.Reached(ctx, id, n.sinks...)
-	return max(versions[0], reached), err
 }
 
 // startQueues joins the cluster with the queue grains, and starts what follows
@@ -216,7 +210,24 @@ func (n *Node) startQueues(context.Context) (err error) {
 				f.Note(id, version)
 			}
 		},
-		Known:     n.known,
+		Known: func(ctx context.Context, id string) (uint64, error) {
+			ctx, cancel := context.WithTimeout(ctx, knownWithin)
+			defer cancel()
+			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
+			if err != nil {
+				return 0, err
+			}
+			// A sink can be ahead of the list. What has its version and comes
+			// after would be taken for known.
+			for _, sink := range n.sinks {
+				at, err := sink.Checkpoints(ctx, []string{id})
+				if err != nil {
+					return 0, err
+				}
+				versions[0] = max(versions[0], at[0])
+			}
+			return versions[0], nil
+		},
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 	})
@@ -244,7 +255,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		keys = append(keys, gateway.TokenKey(key))
 	}
 	n.gateway, err = gateway.New(gateway.Options{
-		Queues: n.queues, Directory: users{n.directory}, Passwords: directory.NewHasher(),
+		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
@@ -292,7 +303,7 @@ func (n *Node) serve() {
 		return nil
 	})
 	n.rabbit.serve(n, run)
-	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "data", n.dataDir(), "version", version)
+	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }
 
 // awaitTransit keeps the node from being ready while transfers that a crash cut

@@ -177,7 +177,7 @@ func TestQueueMadeAgainAfterItsJournalWasLost(t *testing.T) {
 	j, s := ownJournal(t), newSink()
 	s.at["a"] = 70
 	n := startNode(t, j, func(d *actors.GrainDeps) {
-		d.Known = func(ctx context.Context, id string) (uint64, error) { return actors.Reached(ctx, id, s) }
+		d.Known = func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, s) }
 	})
 	if a := n.do(t, "a", create(1)); a.Version != 71 {
 		t.Fatalf("it begins at version %d", a.Version)

@@ -166,7 +166,7 @@ func TicketToMessage(t *queue.Ticket) *messages.Ticket {
 // TicketFromMessage is the inverse of TicketToMessage. It fails with
 // queue.ErrDamaged where the message is no ticket.
 func TicketFromMessage(m *messages.Ticket) (*queue.Ticket, error) {
-	if len(m.Id) != 16 || m.State < 1 || m.State > messages.TicketState_TICKET_STATE_TRANSFERRED ||
+	if len(m.GetId()) != 16 || m.State < 1 || m.State > messages.TicketState_TICKET_STATE_TRANSFERRED ||
 		m.Source > messages.Source_SOURCE_PUBLIC || m.Priority > queue.MaxPriority {
 		return nil, fmt.Errorf("%w: a ticket has no id, or a state or source that this version does not know", queue.ErrDamaged)
 	}

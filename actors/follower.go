@@ -69,20 +69,6 @@ func Followed(ctx context.Context, id string, sinks ...Sink) (uint64, error) {
 	return followed, nil
 }
 
-// Reached tells the highest version of a queue that any of some sinks has seen,
-// 0 without sinks: a new epoch must begin above it, or the sink would take the
-// epoch's events for known ones.
-func Reached(ctx context.Context, id string, sinks ...Sink) (reached uint64, err error) {
-	for _, s := range sinks {
-		at, err := s.Checkpoints(ctx, []string{id})
-		if err != nil {
-			return 0, err
-		}
-		reached = max(reached, at[0])
-	}
-	return reached, nil
-}
-
 // JournalFollower feeds a sink from the journals of all queues. It reads each
 // from the sink's checkpoint on, so nothing is left out whatever crashes; what
 // it is told of new versions may be lost.

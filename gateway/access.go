@@ -55,6 +55,7 @@ const (
 	OperateTickets               // every other command on tickets
 	ConfigureQueue               // change a queue's fields and status
 	ManageQueues                 // create and delete
+	ReadHistory                  // finished tickets
 )
 
 // mayDo is the one place that says which level may do what.
@@ -65,6 +66,7 @@ var mayDo = map[Action][]Level{
 	OperateTickets: {Admin, Supervisor, Attendant},
 	ConfigureQueue: {Admin, Supervisor},
 	ManageQueues:   {Admin},
+	ReadHistory:    {Admin, Supervisor},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,

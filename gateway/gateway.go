@@ -136,6 +136,7 @@ type Readiness struct {
 type Options struct {
 	Queues    QueueService
 	Directory Directory
+	History   History
 	Passwords Passwords
 	Sealer    Sealer
 	TokenKeys []TokenKey // the first one signs, all verify

@@ -104,7 +104,7 @@ func start(t testing.TB, options ...func(*Options)) *env {
 		t.Fatal(err)
 	}
 	o := Options{
-		Queues: e.queues, Directory: directoryOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
+		Queues: e.queues, Directory: directoryOf{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
 		Log: log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
 	}
 	for _, k := range ring.SubKey("access-token") {

@@ -49,6 +49,7 @@ func (g *Gateway) route() {
 	api.Get("/queues/:queue/tickets/:ticket", g.authenticated(g.getTicket))
 	api.Patch("/queues/:queue/tickets/:ticket", g.authenticated(g.ticketCommand("update")))
 	api.Delete("/queues/:queue/tickets/:ticket", g.authenticated(g.removeTicket))
+	api.Get("/history", g.authenticated(g.listHistory))
 	for path, command := range ticketVerbs {
 		api.Post("/queues/:queue/tickets/:ticket/"+path, g.authenticated(g.ticketCommand(command)))
 	}

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -43,12 +44,9 @@ type HistoryPlace struct {
 	ID         queue.TicketID
 }
 
-// behind tells whether p comes after q in a list.
-func (p HistoryPlace) behind(q HistoryPlace) bool {
-	if p.FinishedAt != q.FinishedAt {
-		return p.FinishedAt < q.FinishedAt
-	}
-	return bytes.Compare(p.ID[:], q.ID[:]) < 0
+// order is the order of the list: the ones finished last first.
+func (p HistoryPlace) order(q HistoryPlace) int {
+	return cmp.Or(cmp.Compare(q.FinishedAt, p.FinishedAt), bytes.Compare(q.ID[:], p.ID[:]))
 }
 
 // ListHistory gives at most limit rows, the ones finished last first, from the
@@ -57,30 +55,34 @@ func (p HistoryPlace) behind(q HistoryPlace) bool {
 // statements can be missing from its page; no other row is missing for it.
 func (d *Directory) ListHistory(ctx context.Context, f HistoryFilter, after *HistoryPlace, limit int) (rows []FinishedTicket, next *HistoryPlace, err error) {
 	limit = clampLimit(limit)
-	wanted := historyQuery{HistoryFilter: f, after: after, limit: limit + 1} // one more tells whether a page follows
+	q := historyQuery{HistoryFilter: f, after: after, limit: limit + 1} // one more tells whether a page follows
+	var places []HistoryPlace
 	switch {
-	case f.Queues == nil:
-		rows, err = d.historyRows(ctx, wanted, "")
-	case len(f.Queues) == 1:
-		rows, err = d.historyRows(ctx, wanted, f.Queues[0])
+	case f.Queues != nil && len(f.Queues) == 0:
+		return []FinishedTicket{}, nil, nil
+	case f.Attendant != "" && (f.Queues != nil || f.Outcome != ""):
+		// The index holds all that is asked for. Both databases would fetch
+		// the whole row of each entry that it does not fit.
+		places, err = d.historyPlaces(ctx, q, q.Queues)
+	case len(f.Queues) > 1:
+		places, err = d.historyOfQueues(ctx, q)
 	default:
-		rows, next, err = d.historyOfQueues(ctx, wanted)
+		text, args := q.statement(d, historyColumns, q.Queues)
+		if rows, err = d.finishedTickets(ctx, text, args); err == nil && len(rows) > limit {
+			rows = rows[:limit]
+			next = &HistoryPlace{rows[limit-1].FinishedAt, rows[limit-1].ID}
+		}
 		return rows, next, d.fail(err)
 	}
 	if err != nil {
 		return nil, nil, d.fail(err)
 	}
-	if len(rows) > limit {
-		rows = rows[:limit]
-		next = &HistoryPlace{rows[limit-1].FinishedAt, rows[limit-1].ID}
+	if len(places) > limit {
+		places = places[:limit]
+		next = &places[limit-1]
 	}
-	return rows, next, nil
-}
-
-// historyRows reads rows of one queue, or of all where that is empty.
-func (d *Directory) historyRows(ctx context.Context, q historyQuery, queueID string) ([]FinishedTicket, error) {
-	text, args := q.statement(d, historyColumns, queueID)
-	return d.finishedTickets(ctx, text, args)
+	rows, err = d.historyAt(ctx, places)
+	return rows, next, d.fail(err)
 }
 
 func (d *Directory) finishedTickets(ctx context.Context, text string, args []any) ([]FinishedTicket, error) {
@@ -104,54 +106,46 @@ func (d *Directory) finishedTickets(ctx context.Context, text string, args []any
 // parts of a compound statement.
 const historyChunk = 64
 
-// historyOfQueues merges the newest rows of several queues. Of each it reads
-// places only, and none behind what the queues before it have given already.
-func (d *Directory) historyOfQueues(ctx context.Context, q historyQuery) ([]FinishedTicket, *HistoryPlace, error) {
+// historyOfQueues merges the places of the newest rows of several queues. None
+// is read behind what the queues before have given already.
+func (d *Directory) historyOfQueues(ctx context.Context, q historyQuery) (places []HistoryPlace, err error) {
 	ids := slices.Clone(q.Queues)
 	slices.Sort(ids)
-	var places []HistoryPlace
 	for chunk := range slices.Chunk(slices.Compact(ids), historyChunk) {
 		if len(places) == q.limit {
 			q.From = max(q.From, places[q.limit-1].FinishedAt)
 		}
-		more, err := d.historyPlaces(ctx, q, chunk)
+		parts, args := make([]string, len(chunk)), []any{}
+		for i := range chunk {
+			text, more := q.statement(d, historyPlaceColumns, chunk[i:i+1])
+			parts[i] = "SELECT * FROM (" + text + ") AS part"
+			args = append(args, more...)
+		}
+		more, err := d.readPlaces(ctx, strings.Join(parts, " UNION ALL "), args)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		places = append(places, more...)
-		slices.SortFunc(places, func(a, b HistoryPlace) int {
-			switch {
-			case a == b:
-				return 0
-			case b.behind(a):
-				return -1
-			}
-			return 1
-		})
+		slices.SortFunc(places, HistoryPlace.order)
 		places = places[:min(len(places), q.limit)]
 	}
-	var next *HistoryPlace
-	if len(places) == q.limit {
-		places = places[:q.limit-1]
-		next = &places[len(places)-1]
-	}
-	rows, err := d.historyAt(ctx, places)
-	return rows, next, err
+	return places, nil
 }
 
-// historyPlaces gives the places of the newest rows of each of some queues.
+// historyPlaces gives the places of rows that the index alone can tell.
 func (d *Directory) historyPlaces(ctx context.Context, q historyQuery, queues []string) ([]HistoryPlace, error) {
-	parts, args := make([]string, len(queues)), []any{}
-	for i, id := range queues {
-		text, more := q.statement(d, "finished_ms, id", id)
-		parts[i] = "SELECT * FROM (" + text + ") AS part"
-		args = append(args, more...)
-	}
+	text, args := q.statement(d, historyPlaceColumns, queues)
+	return d.readPlaces(ctx, text, args)
+}
+
+const historyPlaceColumns = "finished_ms, id"
+
+func (d *Directory) readPlaces(ctx context.Context, text string, args []any) ([]HistoryPlace, error) {
 	var rows []struct {
 		FinishedMs int64
 		ID         []byte
 	}
-	err := d.read(ctx).Raw(strings.Join(parts, " UNION ALL "), args...).Scan(&rows).Error
+	err := d.read(ctx).Raw(text, args...).Scan(&rows).Error
 	places := make([]HistoryPlace, len(rows))
 	for i, row := range rows {
 		places[i] = HistoryPlace{queue.Time(row.FinishedMs), ticketID(row.ID)}
@@ -191,22 +185,32 @@ type historyQuery struct {
 	limit int
 }
 
-// statement reads rows of one queue, or of all where that is empty, by the
-// index that is made for just these filters; without being told, the databases
+// statement reads rows of some queues, or of all where there are none named, by
+// the index that is made for these filters; without being told, the databases
 // sometimes prefer to sort.
-func (q *historyQuery) statement(d *Directory, columns, queueID string) (string, []any) {
+func (q *historyQuery) statement(d *Directory, columns string, queues []string) (string, []any) {
 	index := "history"
 	var where []string
 	var args []any
-	for _, f := range []struct{ column, value string }{
-		{"queue", queueID}, {"attendant", q.Attendant}, {"outcome", q.Outcome},
-	} {
-		if f.value != "" {
-			index += "_" + f.column
-			where, args = append(where, f.column+" = ?"), append(args, f.value)
-		}
+	if q.Attendant != "" {
+		where, args = append(where, "attendant = ?"), append(args, q.Attendant)
 	}
-	if len(where) == 0 {
+	switch len(queues) {
+	case 0:
+	case 1:
+		index += "_queue"
+		where, args = append(where, "queue = ?"), append(args, queues[0])
+	default:
+		where, args = append(where, "queue IN ?"), append(args, queues)
+	}
+	if q.Outcome != "" {
+		index += "_outcome"
+		where, args = append(where, "outcome = ?"), append(args, q.Outcome)
+	}
+	switch {
+	case q.Attendant != "":
+		index = "history_attendant"
+	case len(where) == 0:
 		index += "_all"
 	}
 	bound := func(condition string, values ...any) {

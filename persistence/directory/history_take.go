@@ -46,9 +46,9 @@ func (d *Directory) TakeHistory(ctx context.Context, parts []HistoryPart) error 
 		if err := r.load(parts); err != nil {
 			return err
 		}
-		for i := range parts {
-			for j := range parts[i].Changes {
-				r.record(parts[i].Queue, &parts[i].Changes[j])
+		for _, p := range parts {
+			for _, c := range p.Changes {
+				r.record(p.Queue, c)
 			}
 		}
 		return r.store()
@@ -117,9 +117,8 @@ type historyEntry struct {
 // load reads what is stored of the tickets that finish or are requeued. Where
 // a store has lost events, one can finish twice without a requeue in between.
 func (r *recorder) load(parts []HistoryPart) error {
-	for i := range parts {
-		for j := range parts[i].Changes {
-			c := &parts[i].Changes[j]
+	for _, p := range parts {
+		for _, c := range p.Changes {
 			id := c.Requeued
 			if c.Finished != nil {
 				id = c.Finished.ID
@@ -164,7 +163,7 @@ func (r *recorder) loadRows(ids []queue.TicketID) error {
 	return found.Err()
 }
 
-func (r *recorder) record(queueID string, c *HistoryChange) {
+func (r *recorder) record(queueID string, c HistoryChange) {
 	switch {
 	case c.Finished != nil:
 		row := r.rows[c.Finished.ID]

@@ -27,16 +27,14 @@ CREATE TABLE history (
     reason           TEXT    NOT NULL,
     outcome          TEXT    NOT NULL  -- what complete gave, else the state
 ) STRICT;
--- Each mix of filters has the index that gives its rows in the list's order,
--- so that no page reads more than it shows.
+-- Each gives rows in the list's order, so that a page reads no more than it
+-- shows. Only what an attendant did in one queue or with one outcome is searched
+-- for among all that the attendant did, which is no more than a person can do.
 CREATE INDEX history_all ON history (finished_ms, id);
 CREATE INDEX history_queue ON history (queue, finished_ms, id);
-CREATE INDEX history_attendant ON history (attendant, finished_ms, id);
 CREATE INDEX history_outcome ON history (outcome, finished_ms, id);
-CREATE INDEX history_queue_attendant ON history (queue, attendant, finished_ms, id);
 CREATE INDEX history_queue_outcome ON history (queue, outcome, finished_ms, id);
-CREATE INDEX history_attendant_outcome ON history (attendant, outcome, finished_ms, id);
-CREATE INDEX history_queue_attendant_outcome ON history (queue, attendant, outcome, finished_ms, id);
+CREATE INDEX history_attendant ON history (attendant, finished_ms, id, queue, outcome);
 
 -- How far somebody who must have every event of a queue has come.
 CREATE TABLE checkpoints (
