@@ -82,7 +82,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
+		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.openRabbit, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())

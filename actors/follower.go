@@ -31,6 +31,9 @@ const (
 // ErrMoved: a sink's checkpoint is not where it was; somebody else has moved it.
 var ErrMoved = errors.New("the checkpoint has moved")
 
+// ErrAway: the sink takes nothing just now, whatever the parts hold.
+var ErrAway = errors.New("the sink is away")
+
 // errAside: one queue's events were not taken, which has been said.
 var errAside = errors.New("a queue is set aside")
 
@@ -41,7 +44,8 @@ type Sink interface {
 	// events, 0 for a queue that it never saw.
 	Checkpoints(ctx context.Context, queues []string) ([]uint64, error)
 	// Take takes the next events of some queues and moves their checkpoints. It
-	// fails with ErrMoved, having done nothing, where one of them is not After.
+	// fails with ErrMoved, having moved none, where one of them is not After.
+	// What fails with ErrAway is not tried again queue by queue.
 	Take(ctx context.Context, parts []Part) error
 }
 
@@ -289,6 +293,9 @@ func (f *JournalFollower) give(ctx context.Context, r *reading) error {
 		return nil
 	case errors.Is(err, ErrMoved): // somebody else is at work, who has read the same
 		f.line.lost(r.from...)
+		return err
+	case errors.Is(err, ErrAway):
+		f.line.again(r.from...)
 		return err
 	case len(r.from) > 1: // perhaps for the sake of one of them
 		for _, n := range r.from {
