@@ -80,6 +80,22 @@ func (a users) ReleasePrefix(ctx context.Context, id string) error {
 	return adapted(a.d.ReleasePrefix(ctx, id))
 }
 
+func (a users) Statistics(ctx context.Context, id string, edges []time.Time, target int64) ([]gateway.Statistics, gateway.Statistics, error) {
+	parts, total, err := a.d.Statistics(ctx, directory.StatisticsQuery{Queue: id, Edges: edges, Target: target})
+	adaptedParts := make([]gateway.Statistics, len(parts))
+	for i := range parts {
+		adaptedParts[i] = adaptedStatistics(parts[i])
+	}
+	return adaptedParts, adaptedStatistics(total), adapted(err)
+}
+
+func adaptedStatistics(s directory.Statistics) gateway.Statistics {
+	return gateway.Statistics{
+		Arrivals: s.Arrivals, Served: s.Served, NoShows: s.NoShows, Removed: s.Removed,
+		Wait: gateway.Durations(s.Wait), Handle: gateway.Durations(s.Handle), Within: s.Within,
+	}
+}
+
 // queueList is the directory as the projector wants it.
 type queueList struct{ d *directory.Directory }
 

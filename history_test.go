@@ -109,11 +109,11 @@ func (s *servers) serve(client int, random *rand.Rand) {
 
 // replay makes the history of a queue of its events alone: what the contract
 // says of it, and nothing of how it is built.
-func (s *servers) replay(id string) map[string]map[string]any {
+func (s *servers) replay(id string) (rows map[string]map[string]any, arrivals []map[string]any) {
 	s.t.Helper()
 	version := s.version(id)
 	events := s.follow(id)
-	rows := make(map[string]map[string]any)
+	rows = make(map[string]map[string]any)
 	for v := uint64(1); v <= version; v++ {
 		if err := events.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			s.t.Fatal(err)
@@ -135,9 +135,11 @@ func (s *servers) replay(id string) map[string]map[string]any {
 			rows[ticket] = f.Data
 		case "ticket.requeued":
 			delete(rows, ticket)
+		case "ticket.enqueued":
+			arrivals = append(arrivals, f.Data)
 		}
 	}
-	return rows
+	return rows, arrivals
 }
 
 // listed reads the whole history of a queue, page by page.
@@ -164,7 +166,7 @@ func (s *servers) proveHistory() {
 	s.t.Helper()
 	s.end()
 	for _, id := range s.queues {
-		want := s.replay(id)
+		want, arrivals := s.replay(id)
 		if len(want) < 20 {
 			s.t.Errorf("%s: only %d tickets finished", id, len(want))
 		}
@@ -179,6 +181,7 @@ func (s *servers) proveHistory() {
 			s.t.Errorf("%s: the history is not what the journal says: %s", id, wrong)
 		}
 		s.t.Logf("%s: %d finished tickets in %d events, the same after %s", id, len(want), s.version(id), time.Since(began).Round(time.Millisecond))
+		s.proveStatistics(id, want, arrivals)
 		if n := s.exported(id); n != len(want) {
 			s.t.Errorf("%s: %d rows as CSV, want %d", id, n, len(want))
 		}

@@ -55,6 +55,7 @@ const (
 	OperateTickets               // every other command on tickets
 	ConfigureQueue               // change a queue's fields and status
 	ManageQueues                 // create and delete
+	ReadStatistics               // what happened in a queue
 	ReadHistory                  // finished tickets
 )
 
@@ -66,6 +67,7 @@ var mayDo = map[Action][]Level{
 	OperateTickets: {Admin, Supervisor, Attendant},
 	ConfigureQueue: {Admin, Supervisor},
 	ManageQueues:   {Admin},
+	ReadStatistics: {Admin, Supervisor},
 	ReadHistory:    {Admin, Supervisor},
 }
 

@@ -104,6 +104,10 @@ type Directory interface {
 	// ReservePrefix gives the default prefix of a queue that is to be made.
 	ReservePrefix(ctx context.Context, id string) (string, error)
 	ReleasePrefix(ctx context.Context, id string) error
+	// Statistics gives what happened in a queue between each edge and the next
+	// one, and in all of them. A wait is within target where it took no more
+	// than so many whole seconds.
+	Statistics(ctx context.Context, id string, edges []time.Time, target int64) (parts []Statistics, total Statistics, err error)
 }
 
 // Passwords checks a password against a hash, in the same time for an empty
@@ -148,6 +152,9 @@ type Options struct {
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// Filter decides by the rules of queues which requests from RabbitMQ are
+	// taken; all are if it is nil.
+	Filter RequestFilter
 	// NewEpoch names a new history of a queue; 128 random bits if nil.
 	NewEpoch func() string
 }

@@ -251,6 +251,22 @@ func (a directoryOf) ReleasePrefix(ctx context.Context, id string) error {
 	return adapted(a.d.ReleasePrefix(ctx, id))
 }
 
+func (a directoryOf) Statistics(ctx context.Context, id string, edges []time.Time, target int64) ([]Statistics, Statistics, error) {
+	parts, total, err := a.d.Statistics(ctx, directory.StatisticsQuery{Queue: id, Edges: edges, Target: target})
+	out := make([]Statistics, len(parts))
+	for i := range parts {
+		out[i] = statisticsOf(parts[i])
+	}
+	return out, statisticsOf(total), adapted(err)
+}
+
+func statisticsOf(s directory.Statistics) Statistics {
+	return Statistics{
+		Arrivals: s.Arrivals, Served: s.Served, NoShows: s.NoShows, Removed: s.Removed,
+		Wait: Durations(s.Wait), Handle: Durations(s.Handle), Within: s.Within,
+	}
+}
+
 // addUser adds a user without a password and logs it in.
 func (e *env) addUser(email string, level Level, queues ...string) User {
 	e.t.Helper()

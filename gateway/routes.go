@@ -44,6 +44,8 @@ func (g *Gateway) route() {
 	api.Delete("/queues/:queue", g.authenticated(g.queueCommand("delete")))
 	api.Post("/queues/:queue/call-next", g.authenticated(g.ticketCommand("call_next")))
 
+	api.Get("/queues/:queue/statistics", g.authenticated(g.statistics))
+
 	api.Get("/queues/:queue/tickets", g.authenticated(g.listTickets))
 	api.Post("/queues/:queue/tickets", g.authenticated(g.ticketCommand("enqueue")))
 	api.Get("/queues/:queue/tickets/:ticket", g.authenticated(g.getTicket))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 func benchEach(b *testing.B, bench func(b *testing.B, d *Directory)) {
@@ -51,5 +53,25 @@ func BenchmarkUserByID(b *testing.B) {
 				}
 			}
 		})
+	})
+}
+
+// BenchmarkRecordStatistics: the changes of one round of a busy node.
+func BenchmarkRecordStatistics(b *testing.B) {
+	benchEach(b, func(b *testing.B, d *Directory) {
+		for _, queues := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%d queues", queues), func(b *testing.B) {
+				at, changes := time.Now().UnixMilli(), make([]statChange, 1000)
+				for round := 0; b.Loop(); round++ {
+					for i := range changes {
+						changes[i] = statChange{queue: fmt.Sprintf("q%d", i%queues), kind: statServed, sign: 1,
+							at: at + int64(round*200+i/5), wait: int64(i*7919) % 1800, handle: int64(i*104729) % 900}
+					}
+					if err := d.write(b.Context(), func(tx *gorm.DB) error { return recordStatistics(tx, changes) }); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	})
 }
