@@ -281,7 +281,7 @@ func TestTwoNodesWriteOneHistory(t *testing.T) {
 	s := startServers(t, first)
 	second := startNode(t, dir, args...)
 	s.nodes(first, second)
-	s.after(2 * crashesEach)
+	s.after(crashesEach)
 	second.kill()
 	s.nodes(first)
 	s.proveHistory()
