@@ -33,6 +33,7 @@ type config struct {
 	url, email, password  string
 	rows, queues, callers int
 	duration, warmup      time.Duration
+	rate                  float64
 	keep, serve, json     bool
 }
 
@@ -61,6 +62,7 @@ func parse(args []string) (config, error) {
 	f.IntVar(&c.rows, "rows", 1_000_000, "finished tickets to make, where the folder has none yet")
 	f.IntVar(&c.queues, "queues", 50, "queues that have them")
 	f.IntVar(&c.callers, "callers", 4, "callers, each asking as soon as it is answered")
+	f.Float64Var(&c.rate, "rate", 0, "questions a second (open loop: latency counts from the time a question was due); 0: as fast as answers come")
 	f.DurationVar(&c.duration, "duration", 30*time.Second, "counted time")
 	f.DurationVar(&c.warmup, "warmup", 5*time.Second, "time before it")
 	f.BoolVar(&c.keep, "keep", false, "leave the data in --dir")
@@ -75,8 +77,8 @@ func parse(args []string) (config, error) {
 	switch {
 	case c.store != "mariadb" && c.store != "sqlite":
 		return c, fmt.Errorf("--store %q is neither mariadb nor sqlite", c.store)
-	case c.rows < 1 || c.queues < 1 || c.callers < 1 || c.duration <= 0:
-		return c, errors.New("--rows, --queues, --callers and --duration are at least 1")
+	case c.rows < 1 || c.queues < 1 || c.callers < 1 || c.duration <= 0 || c.rate < 0:
+		return c, errors.New("--rows, --queues, --callers and --duration are at least 1, --rate at least 0")
 	case c.serve && c.store != "mariadb":
 		return c, errors.New("--serve is for MariaDB; a node takes SQLite's folder as its --data-dir")
 	case c.keep && c.dir == "":
