@@ -52,10 +52,18 @@ func startSender(t testing.TB, url string, queues []string) *sender {
 	return s
 }
 
+// isPoison tells which requests can never succeed.
+func isPoison(i int) bool { return i%53 == 7 }
+
 func (s *sender) message(i int) rabbit.Message {
+	priority := 0
+	if isPoison(i) {
+		priority = 99
+	}
 	return rabbit.Message{Exchange: rabbit.Requests, Key: "test", Mandatory: true, Publishing: amqp.Publishing{
 		MessageId: fmt.Sprint("request-", i),
-		Body:      fmt.Appendf(nil, `{"queue":%q,"service":"%d","customer":{"name":"Ada"}}`, s.queues[i%len(s.queues)], i),
+		Body: fmt.Appendf(nil, `{"queue":%q,"service":"%d","priority":%d,"customer":{"name":"Ada"}}`,
+			s.queues[i%len(s.queues)], i, priority),
 	}}
 }
 
@@ -108,23 +116,71 @@ func (s *sender) prove(p *process, c *caller) {
 	s.t.Helper()
 	s.end()
 	<-s.ended
+	good := 0
+	for i := range s.sent {
+		if !isPoison(i) {
+			good++
+		}
+	}
 	eventually(s.t, "all requests are in their queues", func() bool {
 		total := 0.0
 		for _, id := range s.queues {
 			total += c.must(s.t, p.url, "GET", "/queues/"+id, "").fields(s.t)["waiting"].(float64)
 		}
-		return total >= float64(s.sent)
+		return total >= float64(good)
 	})
 	for n, id := range s.queues {
+		request := n
 		for i, ticket := range allWaiting(s.t, p, c, id) {
-			// Who publishes again what may be there makes later ones again, too, but
-			// the first of each counts.
-			if want := fmt.Sprint(i*len(s.queues) + n); ticket.Service != want || ticket.Number[1:] != fmt.Sprintf("%03d", i+1) {
-				s.t.Fatalf("%s: ticket %d is request %s, number %s; want request %s", id, i, ticket.Service, ticket.Number, want)
+			for isPoison(request) {
+				request += len(s.queues)
 			}
+			if ticket.Service != fmt.Sprint(request) || ticket.Number[1:] != fmt.Sprintf("%03d", i+1) {
+				s.t.Fatalf("%s: ticket %d is request %s, number %s; want request %d", id, i, ticket.Service, ticket.Number, request)
+			}
+			request += len(s.queues)
 		}
 	}
+	s.proveBurials()
 	s.t.Logf("%d requests", s.sent)
+}
+
+// proveBurials waits until each poison is among the dead letters, and fails
+// where anything else is.
+func (s *sender) proveBurials() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	session, err := s.conn.Session(ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ch, err := session.Channel()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	letters, err := ch.Consume(rabbit.Dead, "", true, false, false, false, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	missing := make(map[string]bool)
+	for i := range s.sent {
+		if isPoison(i) {
+			missing[fmt.Sprint("request-", i)] = true
+		}
+	}
+	for len(missing) > 0 {
+		select {
+		case letter := <-letters:
+			delete(missing, letter.MessageId)
+			var i int
+			if _, err := fmt.Sscanf(letter.MessageId, "request-%d", &i); err != nil || !isPoison(i) || letter.Headers[rabbit.HeaderError] != "invalid" {
+				s.t.Fatalf("a dead letter: %s %v", letter.MessageId, letter.Headers)
+			}
+		case <-ctx.Done():
+			s.t.Fatalf("%d requests are neither tickets nor dead letters", len(missing))
+		}
+	}
 }
 
 type waitingTicket struct{ ID, Number, Service, Source string }
@@ -180,6 +236,7 @@ func TestIngestionThroughKills(t *testing.T) {
 		}
 		s.after(each)
 		store.Kill()
+		s.after(each) // they wait
 		if err := store.Restart(); err != nil {
 			t.Fatal(err)
 		}
