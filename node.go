@@ -217,15 +217,6 @@ func (n *Node) startQueues(context.Context) (err error) {
 			if err != nil {
 				return 0, err
 			}
-			// A sink can be ahead of the list. What has its version and comes
-			// after would be taken for known.
-			for _, sink := range n.sinks {
-				at, err := sink.Checkpoints(ctx, []string{id})
-				if err != nil {
-					return 0, err
-				}
-				versions[0] = max(versions[0], at[0])
-			}
 			return versions[0], nil
 		},
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },

@@ -44,10 +44,6 @@ const (
 	sqliteLock = "directory.lock"
 
 	sqliteConns = 8 // readers work in parallel; more would only wait for disk
-	// sqliteCache is in KiB, for each connection at most. A transaction of the
-	// history touches more pages than SQLite's usual 2 MiB; without room they
-	// go to disk several times.
-	sqliteCache = 16 << 10
 	// How long a statement waits for another process's write, and an opening
 	// process for another's migration.
 	busyTimeout = 5 * time.Second
@@ -137,7 +133,6 @@ func sqliteDSN(path string, busy time.Duration) string {
 	query := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(" + strconv.FormatInt(busy.Milliseconds(), 10) + ")",
 		"synchronous(FULL)",
-		"cache_size(-" + strconv.Itoa(sqliteCache) + ")",
 	}}
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}).String()
 }
