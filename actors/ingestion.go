@@ -263,11 +263,15 @@ func (a *ingestion) arrived(m *arrived) {
 	}
 	a.line = append(a.line, m.intakes...)
 	a.handle.underway.Add(int64(len(m.intakes)))
+	now := a.Now()
 	for _, in := range m.intakes {
 		p := a.pipelines[in.queue]
 		if p == nil {
 			p = &pipeline{queue: in.queue}
 			a.pipelines[in.queue] = p
+		}
+		if p.forgotten(now) {
+			p.fullSince = time.Time{}
 		}
 		p.waiting = append(p.waiting, in)
 	}
@@ -303,6 +307,12 @@ type pipeline struct {
 	fullSeen  time.Time // when it was found full last
 }
 
+func (p *pipeline) idle() bool { return !p.busy && len(p.waiting) == 0 }
+
+// forgotten tells whether nobody has asked the queue for so long that it is not
+// known any more whether it is full.
+func (p *pipeline) forgotten(now time.Time) bool { return p.idle() && now.Sub(p.fullSeen) > fullFor }
+
 // begin sends the next window on its way, if it is time.
 func (a *ingestion) begin(p *pipeline) {
 	if p.busy || p.waits || len(p.waiting) == 0 || len(a.closing) > 0 {
@@ -315,11 +325,7 @@ func (a *ingestion) begin(p *pipeline) {
 	}
 	window := slices.Clone(p.waiting[:n])
 	w := &windowWork{IngestionDeps: &a.IngestionDeps, window: window}
-	now := a.Now()
-	if !p.fullSince.IsZero() && now.Sub(p.fullSeen) > fullFor {
-		p.fullSince = time.Time{} // nobody has asked for so long that it is not known
-	}
-	w.pastFull = !p.fullSince.IsZero() && now.Sub(p.fullSince) >= fullFor
+	w.pastFull = !p.fullSince.IsZero() && a.Now().Sub(p.fullSince) >= fullFor
 	p.busy = true
 	a.busy++
 	go func() {
@@ -401,8 +407,7 @@ func (a *ingestion) noteTrouble(p *pipeline, trouble string) {
 func (a *ingestion) sweep() {
 	now := a.Now()
 	for name, p := range a.pipelines {
-		idle := !p.busy && len(p.waiting) == 0
-		if idle && (p.fullSince.IsZero() || now.Sub(p.fullSeen) > fullFor || len(a.pipelines) > maxRememberFull) {
+		if p.idle() && (p.fullSince.IsZero() || p.forgotten(now) || len(a.pipelines) > maxRememberFull) {
 			a.noteTrouble(p, "")
 			delete(a.pipelines, name)
 		}

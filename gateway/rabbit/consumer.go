@@ -137,7 +137,7 @@ func (c *Consumer) watchLag(ctx context.Context, s *Session) {
 	if err != nil {
 		return
 	}
-	defer ch.Close()
+	defer func() { _ = ch.Close() }() // it may be lost already
 	tick := time.NewTicker(lagEvery)
 	defer tick.Stop()
 	for {
