@@ -18,6 +18,7 @@ func benchEach(b *testing.B, bench func(b *testing.B, d *Directory)) {
 				b.Fatal(err)
 			}
 			defer d.Close()
+			b.ResetTimer()
 			bench(b, d)
 		})
 	}
