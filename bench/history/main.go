@@ -6,7 +6,7 @@
 //	history --rows 10000000 --dir /var/tmp/h --keep    # and then, with the same data:
 //	history --dir /var/tmp/h --keep --callers 1 --buffer-pool 128M
 //
-//	history --dir /var/tmp/h --keep --serve            # prints the --database-url for a node with that data, and serves it:
+//	history --dir /var/tmp/h --keep --serve            # prints what a node with that data is to be given, and then:
 //	history --url http://127.0.0.1:8080 --password …   # asks the node instead
 //
 // The tickets are of one year, in working hours of weekdays, of queues in five timezones whose first one has a third of
@@ -66,7 +66,7 @@ func parse(args []string) (config, error) {
 	f.DurationVar(&c.duration, "duration", 30*time.Second, "counted time")
 	f.DurationVar(&c.warmup, "warmup", 5*time.Second, "time before it")
 	f.BoolVar(&c.keep, "keep", false, "leave the data in --dir")
-	f.BoolVar(&c.serve, "serve", false, "do not ask, but leave MariaDB running until interrupted")
+	f.BoolVar(&c.serve, "serve", false, "do not ask, but print what a node needs and leave MariaDB running until interrupted")
 	f.StringVar(&c.url, "url", "", "ask a node that has the data, made with the same --rows and --queues")
 	f.StringVar(&c.email, "email", "admin@localhost", "who logs in")
 	f.StringVar(&c.password, "password", os.Getenv("NOWSERVING_ADMIN_PASSWORD"), "password; default $NOWSERVING_ADMIN_PASSWORD")
@@ -122,7 +122,9 @@ func measure(ctx context.Context, c config) (res *load.Result, err error) {
 			return nil, fmt.Errorf("%s: %w", filled, err)
 		}
 	} else {
-		err := with(ctx, c, fillArgs, newPast(c.rows, c.queues).fill)
+		filling := c
+		filling.serve = false
+		err := with(ctx, filling, fillArgs, newPast(c.rows, c.queues).fill)
 		if err != nil {
 			return nil, fmt.Errorf("fill: %w", err)
 		}
