@@ -104,13 +104,13 @@ func rowOf(id string, v *messages.View) directory.QueueRow {
 }
 
 func (a queueList) KnownVersions(ctx context.Context, queues []string) ([]uint64, error) {
+	known, err := a.d.KnownVersions(ctx, queues)
+	if err != nil {
+		return nil, err
+	}
 	versions := make([]uint64, len(queues))
 	for i, id := range queues {
-		row, err := a.d.LastKnown(ctx, id)
-		if err != nil && !errors.Is(err, directory.ErrNotFound) {
-			return nil, err
-		}
-		versions[i] = row.Version
+		versions[i] = known[id]
 	}
 	return versions, nil
 }

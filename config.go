@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
 )
 
@@ -22,6 +23,7 @@ type Config struct {
 	OpsAddr     string // empty: off
 	DataDir     string
 	RedisURL    string // empty: the journal is in the data dir
+	DatabaseURL string // empty: the directory is in the data dir
 	ClusterAddr string
 	ClusterName string
 
@@ -61,7 +63,7 @@ var settings = []setting{
 	{name: "data-dir", value: "./data", usage: "the embedded stores",
 		put: text(func(c *Config) *string { return &c.DataDir })},
 	{name: "redis-url", secret: true, usage: "journal and snapshots in Redis instead of the data dir", put: putRedisURL},
-	{name: "database-url", secret: true, usage: "users and history in MySQL", put: later},
+	{name: "database-url", secret: true, usage: "users and history in MySQL or MariaDB", put: putDatabaseURL},
 	{name: "amqp-url", secret: true, usage: "drain service requests from RabbitMQ", put: later},
 	{name: "cluster-provider", value: "single", usage: "single; redis", put: putProvider},
 	{name: "cluster-addr", value: "127.0.0.1:0", usage: "host:port at which other nodes reach this one",
@@ -177,6 +179,11 @@ func putRedisURL(c *Config, value string) error {
 	}
 	c.RedisURL = value
 	return nil
+}
+
+func putDatabaseURL(c *Config, value string) error {
+	c.DatabaseURL = value
+	return directory.CheckURL(value)
 }
 
 func putProvider(_ *Config, value string) error {

@@ -47,6 +47,13 @@ func (n *Node) journalName() string {
 	return "data dir"
 }
 
+func (n *Node) directoryName() string {
+	if n.config.DatabaseURL != "" {
+		return "mysql"
+	}
+	return "data dir"
+}
+
 func (n *Node) dataDir() string {
 	dir, err := filepath.Abs(n.config.DataDir)
 	if err != nil {
@@ -77,7 +84,7 @@ func (n *Node) greeting() string {
 	default:
 		b.WriteString("  log in   with a user of yours; `nowserving user passwd` sets a new password\n")
 	}
-	fmt.Fprintf(&b, "  data     %s, journal: %s\n", n.dataDir(), n.journalName())
+	fmt.Fprintf(&b, "  data     %s, journal: %s, users: %s\n", n.dataDir(), n.journalName(), n.directoryName())
 	if isLoopback(n.config.HTTPAddr) {
 		b.WriteString("  reach    this machine only; --http-addr and --tls-cert open it to others\n")
 	}

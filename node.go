@@ -34,6 +34,9 @@ const (
 	stopWithin = 25 * time.Second
 	// transitWithin bounds what a start waits for; see awaitTransit.
 	transitWithin = 5 * time.Second
+	// knownWithin keeps a database that hangs from holding up queues that are
+	// loaded, which do without its answer.
+	knownWithin = time.Second
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
@@ -163,7 +166,7 @@ func (n *Node) openJournal(ctx context.Context) (err error) {
 }
 
 func (n *Node) openDirectory(ctx context.Context) (err error) {
-	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir}); err != nil {
+	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL}); err != nil {
 		return err
 	}
 	n.closing(func(context.Context) error { return n.directory.Close() })
@@ -202,6 +205,8 @@ func (n *Node) startQueues(context.Context) (err error) {
 			}
 		},
 		Known: func(ctx context.Context, id string) (uint64, error) {
+			ctx, cancel := context.WithTimeout(ctx, knownWithin)
+			defer cancel()
 			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
 			if err != nil {
 				return 0, err
@@ -282,7 +287,7 @@ func (n *Node) serve() {
 		}
 		return nil
 	})
-	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "data", n.dataDir(), "version", version)
+	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }
 
 // awaitTransit keeps the node from being ready while transfers that a crash cut

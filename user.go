@@ -48,11 +48,11 @@ func (p *program) user(args []string) error {
 		}
 	}
 	// A directory that is made by mistake would hide the mistake.
-	if _, err := os.Stat(filepath.Join(f.DataDir, "directory.db")); err != nil && args[0] != "add" {
+	if _, err := os.Stat(filepath.Join(f.DataDir, "directory.db")); err != nil && f.DatabaseURL == "" && args[0] != "add" {
 		return usage("--data-dir: %w", err)
 	}
 	ctx := context.Background()
-	d, err := directory.Open(ctx, directory.Options{Dir: f.DataDir})
+	d, err := directory.Open(ctx, directory.Options{Dir: f.DataDir, DatabaseURL: f.DatabaseURL})
 	if err != nil {
 		return err
 	}

@@ -17,12 +17,13 @@ import (
 	"modernc.org/sqlite"
 )
 
-// This file alone knows which databases there are. Adding MySQL means: a
-// second branch in openDialect, migrations/mysql, and the tests' open function.
-// What that branch must do: clientFoundRows=true (missing counts matched
-// rows), a binary collation for ids, a READ COMMITTED or stricter level, the
-// migrations under goose's lock.NewMySQLTableLocker, and another try in
-// Directory.write after a deadlock, or a duplicate key in ReservePrefix.
+// This file alone knows which databases there are; mysql.go is about MySQL
+// and MariaDB. What holds of both kinds:
+//   - An update counts the rows that it matched (missing relies on it).
+//   - Text is compared by its bytes.
+//   - A transaction reads what was committed before its statement began, or
+//     has the whole database to itself.
+//   - One that lost to another (a deadlock) is tried again by Directory.write.
 
 // dialect is an open database and what is peculiar to it.
 type dialect struct {
@@ -31,6 +32,9 @@ type dialect struct {
 	oneWriter bool
 	// explain describes a driver's error without any value of a row.
 	explain func(error) string
+	// again reports whether a transaction failed only because another went
+	// first, refused whether a value does not fit its column. Nil: never.
+	again, refused func(error) bool
 }
 
 const (
@@ -54,8 +58,8 @@ func openDialect(ctx context.Context, o Options) (*dialect, error) {
 	}
 	// The URL bears a password: nothing of it but the scheme is repeated.
 	scheme, _, _ := strings.Cut(o.DatabaseURL, "://")
-	if scheme == "mysql" {
-		return nil, fmt.Errorf("%w: a mysql database is not in this version yet", ErrInvalid)
+	if scheme == mysqlScheme {
+		return openMySQL(ctx, o.DatabaseURL)
 	}
 	return nil, fmt.Errorf("%w: a database URL begins with mysql://", ErrInvalid)
 }

@@ -2,8 +2,8 @@
 // refresh tokens, and the list of queues. The list is a projection that
 // follows the queues' journals; it is never the truth about a queue.
 //
-// It lives in SQL, reached through gorm: SQLite in the data dir. Which
-// database it is, is decided in dialect.go alone.
+// It lives in SQL, reached through gorm: SQLite in the data dir, or MySQL or
+// MariaDB for several nodes. Which it is, is decided in dialect.go alone.
 package directory
 
 import (
@@ -42,7 +42,7 @@ var (
 // DatabaseURL is used; DatabaseURL goes first.
 type Options struct {
 	Dir         string           // folder of the SQLite file directory.db; made if missing
-	DatabaseURL string           // mysql://…: not in this version yet
+	DatabaseURL string           // mysql://user:password@host:3306/name; see CheckURL
 	Now         func() time.Time // time.Now if nil
 }
 
@@ -94,7 +94,12 @@ func (d *Directory) Close() error { return d.dialect.db.Close() }
 // read is where every query outside a transaction begins.
 func (d *Directory) read(ctx context.Context) *gorm.DB { return d.db.WithContext(ctx) }
 
-// write runs do in one transaction, which is kept only if do returns nil.
+// tries bounds how often a transaction that lost to another is tried.
+const tries = 8
+
+// write runs do in one transaction, which is kept only if do returns nil. Do
+// may run several times: what it gives to the outside must be that of its last
+// run alone.
 func (d *Directory) write(ctx context.Context, do func(tx *gorm.DB) error) error {
 	if d.writer != nil {
 		select {
@@ -104,7 +109,12 @@ func (d *Directory) write(ctx context.Context, do func(tx *gorm.DB) error) error
 			return d.fail(ctx.Err())
 		}
 	}
-	return d.fail(d.db.WithContext(ctx).Transaction(do))
+	for try := 1; ; try++ {
+		err := d.db.WithContext(ctx).Transaction(do)
+		if err == nil || try == tries || d.dialect.again == nil || !d.dialect.again(err) || ctx.Err() != nil {
+			return d.fail(err)
+		}
+	}
 }
 
 // locked makes a query in a transaction lock the rows it reads, on databases
@@ -132,7 +142,11 @@ func (d *Directory) fail(err error) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %s", ErrUnavailable, d.dialect.explain(err))
+	kind := ErrUnavailable
+	if d.dialect.refused != nil && d.dialect.refused(err) {
+		kind = ErrInvalid
+	}
+	return fmt.Errorf("%w: %s", kind, d.dialect.explain(err))
 }
 
 // missing turns "no row was changed" into ErrNotFound.

@@ -13,20 +13,41 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+
+	"nowserving/persistence/mariadbtest"
 )
 
 // opener opens a directory of the same database each time it is called.
 type opener func(t *testing.T, now func() time.Time) *Directory
 
-// Every database must pass the same suite; newDatabase gives a fresh, empty
-// one and a way to open it.
-func TestSQLite(t *testing.T) {
+// databases give the options of a fresh, empty database. Every one of them
+// must pass the same suite.
+var databases = map[string]func(t testing.TB) Options{
+	"sqlite":  func(t testing.TB) Options { return Options{Dir: t.TempDir()} },
+	"mariadb": func(t testing.TB) Options { return Options{DatabaseURL: mariadbtest.Start(t)} },
+}
+
+func onEach(t *testing.T, test func(t *testing.T, fresh func(testing.TB) Options)) {
+	t.Helper()
+	for name, fresh := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, fresh)
+		})
+	}
+}
+
+func TestConformance(t *testing.T) {
 	t.Parallel()
-	conformance(t, func(t *testing.T) opener {
-		dir := t.TempDir()
-		return func(t *testing.T, now func() time.Time) *Directory {
-			return mustOpen(t, Options{Dir: dir, Now: now})
-		}
+	onEach(t, func(t *testing.T, fresh func(testing.TB) Options) {
+		conformance(t, func(t *testing.T) opener {
+			o := fresh(t)
+			return func(t *testing.T, now func() time.Time) *Directory {
+				o := o
+				o.Now = now
+				return mustOpen(t, o)
+			}
+		})
 	})
 }
 
@@ -37,6 +58,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"refresh once":           testRefreshOnce, "refresh void": testRefreshVoid, "refresh race": testRefreshRace,
 		"sweep":         testSweep,
 		"queue version": testQueueVersion, "queue race": testQueueRace, "queue pages": testQueuePages,
+		"known versions": testKnownVersions, "widest values": testWidestValues, "bytes are compared": testBytesAreCompared,
 		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
 		"two handles":                 testTwoHandles, "context": testContext,
@@ -114,18 +136,18 @@ func testContext(t *testing.T, open opener) {
 	check(t, d.Ping(t.Context()))
 }
 
-// Beyond what is common to all databases: what is SQLite's own.
+// Beyond what is seen through the directory's methods.
 
 func TestMain(m *testing.M) {
 	// The child of TestProcessesOpenAtOnce.
-	if dir := os.Getenv("DIRECTORY_TEST_CHILD"); dir != "" {
-		os.Exit(child(dir))
+	if dir, url := os.Getenv("DIRECTORY_TEST_DIR"), os.Getenv("DIRECTORY_TEST_URL"); dir+url != "" {
+		os.Exit(child(Options{Dir: dir, DatabaseURL: url}))
 	}
 	os.Exit(m.Run())
 }
 
-func child(dir string) int {
-	d, err := Open(context.Background(), Options{Dir: dir})
+func child(o Options) int {
+	d, err := Open(context.Background(), o)
 	if err == nil {
 		for i := 0; i < 20 && err == nil; i++ {
 			_, err = d.CreateUser(context.Background(), someone(fmt.Sprintf("%d-%d@x", os.Getpid(), i)))
@@ -141,23 +163,78 @@ func child(dir string) int {
 
 func TestProcessesOpenAtOnce(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "new")
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), "DIRECTORY_TEST_CHILD="+dir)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%v: %s", err, out)
-			}
-		})
-	}
-	wg.Wait()
-	n, err := mustOpen(t, Options{Dir: dir}).CountUsers(t.Context())
-	if err != nil || n != 80 {
-		t.Fatalf("%d users, %v", n, err)
-	}
+	onEach(t, func(t *testing.T, fresh func(testing.TB) Options) {
+		o := fresh(t)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				cmd := exec.CommandContext(t.Context(), os.Args[0])
+				cmd.Env = append(os.Environ(), "DIRECTORY_TEST_DIR="+o.Dir, "DIRECTORY_TEST_URL="+o.DatabaseURL)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			})
+		}
+		wg.Wait()
+		n, err := mustOpen(t, o).CountUsers(t.Context())
+		if err != nil || n != 80 {
+			t.Fatalf("%d users, %v", n, err)
+		}
+	})
 }
+
+func TestNewerTablesAreRefused(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, fresh func(testing.TB) Options) {
+		o := fresh(t)
+		d := mustOpen(t, o)
+		_, err := d.dialect.db.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
+		check(t, err)
+		if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "version 99") {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestMigrationGoesBackAndForth(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, fresh func(testing.TB) Options) {
+		o := fresh(t)
+		d := mustOpen(t, o)
+		dialect, folder := goose.DialectSQLite3, "sqlite"
+		if o.DatabaseURL != "" {
+			dialect, folder = goose.DialectMySQL, "mysql"
+		}
+		p, err := newProvider(d.dialect.db, dialect, folder)
+		check(t, err)
+		_, err = p.DownTo(t.Context(), 0)
+		check(t, err)
+		_, err = p.Up(t.Context())
+		check(t, err)
+	})
+}
+
+func TestDatabaseURLsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://u:hunter2@h/db", "hunter2", "mysql:hunter2", "mysql://u:hunter2@h", "mysql://u:hunter2@h/", "mysql://u:hunter2@h/a/b",
+		"mysql://u:hunter2%@h/db", "mysql://u:hunter2@/db", "mysql://:hunter2@h/db", "mysql://u:hunter2@h:port/db",
+		"mysql://u:hunter2@h/db?tls=hunter2", "mysql://u:hunter2@h/db?hunter2=1", "mysql://u:p@h/db?tls=true&tls=true", "mysql://u:hunter2@h/db#x",
+	} {
+		_, err := Open(t.Context(), Options{Dir: t.TempDir(), DatabaseURL: url})
+		want(t, err, ErrInvalid)
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Fatal("the error tells the password")
+		}
+		if !errors.Is(CheckURL(url), ErrInvalid) && strings.HasPrefix(url, "mysql") {
+			t.Fatal("CheckURL lets it pass: " + url)
+		}
+	}
+	_, err := Open(t.Context(), Options{})
+	want(t, err, ErrInvalid)
+}
+
+// What is SQLite's own.
 
 func TestSQLiteFileIsPrivateAndKept(t *testing.T) {
 	t.Parallel()
@@ -180,41 +257,6 @@ func TestSQLiteFileIsPrivateAndKept(t *testing.T) {
 	}
 }
 
-func TestNewerTablesAreRefused(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	d := mustOpen(t, Options{Dir: dir})
-	_, err := d.dialect.db.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
-	check(t, err)
-	if _, err := Open(t.Context(), Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "version 99") {
-		t.Fatal(err)
-	}
-}
-
-func TestMigrationGoesBackAndForth(t *testing.T) {
-	t.Parallel()
-	d := mustOpen(t, Options{Dir: t.TempDir()})
-	p, err := newProvider(d.dialect.db, goose.DialectSQLite3, "sqlite")
-	check(t, err)
-	_, err = p.DownTo(t.Context(), 0)
-	check(t, err)
-	_, err = p.Up(t.Context())
-	check(t, err)
-}
-
-func TestDatabaseURLsThatAreRefused(t *testing.T) {
-	t.Parallel()
-	for _, url := range []string{"mysql://u:hunter2@h/db", "postgres://u:hunter2@h/db", "hunter2"} {
-		_, err := Open(t.Context(), Options{Dir: t.TempDir(), DatabaseURL: url})
-		want(t, err, ErrInvalid)
-		if strings.Contains(err.Error(), "hunter2") {
-			t.Fatal("the error tells the password")
-		}
-	}
-	_, err := Open(t.Context(), Options{})
-	want(t, err, ErrInvalid)
-}
-
 func TestWriteBesideAHeldLockWaits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -228,45 +270,4 @@ func TestWriteBesideAHeldLockWaits(t *testing.T) {
 	}
 	check(t, tx.Commit().Error)
 	check(t, <-done)
-}
-
-func BenchmarkPutQueue(b *testing.B) {
-	d, err := Open(b.Context(), Options{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer d.Close()
-	for _, batch := range []int{1, 64} {
-		b.Run(fmt.Sprint(batch), func(b *testing.B) {
-			rows := make([]QueueRow, batch)
-			for v := uint64(1); b.Loop(); v++ {
-				for i := range rows {
-					rows[i] = QueueRow{ID: fmt.Sprintf("q%d", i), Version: v, UpdatedAt: time.Now()}
-				}
-				if err := d.PutQueues(b.Context(), rows...); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-func BenchmarkUserByID(b *testing.B) {
-	d, err := Open(b.Context(), Options{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer d.Close()
-	u, err := d.CreateUser(b.Context(), someone("a@x"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := d.UserByID(b.Context(), u.ID); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
 }

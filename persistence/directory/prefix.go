@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -28,6 +29,14 @@ func (reservationRow) TableName() string { return "prefix_reservations" }
 // and has a prefix of its own, that one. It fails with ErrNoPrefix when all
 // are taken.
 func (d *Directory) ReservePrefix(ctx context.Context, id string) (string, error) {
+	prefix, err := d.reservePrefix(ctx, id)
+	for try := 1; errors.Is(err, ErrExists) && try < tries; try++ {
+		prefix, err = d.reservePrefix(ctx, id) // another was quicker with this prefix
+	}
+	return prefix, err
+}
+
+func (d *Directory) reservePrefix(ctx context.Context, id string) (string, error) {
 	var prefix string
 	err := d.write(ctx, func(tx *gorm.DB) error {
 		now := d.now()
@@ -67,13 +76,15 @@ func (d *Directory) ReleasePrefix(ctx context.Context, id string) error {
 // prefixesInUse gives the prefixes, in capitals, that other queues have or
 // reserved, and the one that this queue reserved or, failing that, has.
 func prefixesInUse(tx *gorm.DB, id string) (taken map[string]bool, own string, err error) {
+	// The reservations first, under a lock: a queue's row comes before its
+	// reservation goes, so whoever reads in this order misses neither.
+	var reserved []reservationRow
+	if err := locked(tx).Order("queue_id").Find(&reserved).Error; err != nil {
+		return nil, "", err
+	}
 	var queues []queueRow
 	err = tx.Select("id", "prefix").Where("deleted = ? AND prefix <> ''", false).Find(&queues).Error
 	if err != nil {
-		return nil, "", err
-	}
-	var reserved []reservationRow
-	if err := locked(tx).Find(&reserved).Error; err != nil {
 		return nil, "", err
 	}
 	taken = make(map[string]bool, len(queues)+len(reserved))

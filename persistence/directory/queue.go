@@ -3,11 +3,12 @@ package directory
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 )
 
 // QueueRow is what the directory knows of one queue at one version.
@@ -69,6 +70,10 @@ func (d *Directory) PutQueue(ctx context.Context, q QueueRow) error { return d.P
 // PutQueues is PutQueue for several queues in one transaction, all or none:
 // one sync to disk instead of one for each.
 func (d *Directory) PutQueues(ctx context.Context, queues ...QueueRow) error {
+	// In one order everywhere: two that lock the same rows in different orders
+	// would end in a deadlock.
+	queues = slices.Clone(queues)
+	slices.SortStableFunc(queues, func(a, b QueueRow) int { return strings.Compare(a.ID, b.ID) })
 	return d.write(ctx, func(tx *gorm.DB) error {
 		for _, q := range queues {
 			if err := putQueue(tx, newQueueRow(q)); err != nil {
@@ -81,7 +86,8 @@ func (d *Directory) PutQueues(ctx context.Context, queues ...QueueRow) error {
 
 // putQueue updates, then inserts, and if another was quicker updates once
 // more; each statement holds its own condition, so none needs a lock. (One
-// statement for all of it, ON CONFLICT … WHERE, is not known to MySQL.)
+// statement for all of it, ON CONFLICT … WHERE, is not known to MySQL, and
+// what its ON DUPLICATE KEY reports does not tell whether a row was inserted.)
 func putQueue(tx *gorm.DB, row queueRow) error {
 	update := func() (bool, error) {
 		result := tx.Model(&queueRow{}).Where("id = ? AND version <= ?", row.ID, row.Version).
@@ -90,11 +96,11 @@ func putQueue(tx *gorm.DB, row queueRow) error {
 	}
 	kept, err := update()
 	if err == nil && !kept {
-		result := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
-		kept, err = result.RowsAffected > 0, result.Error
-	}
-	if err == nil && !kept {
-		kept, err = update()
+		if err = tx.Create(&row).Error; errors.Is(err, gorm.ErrDuplicatedKey) {
+			kept, err = update()
+		} else {
+			kept = err == nil
+		}
 	}
 	if err != nil || !kept {
 		return err
@@ -126,6 +132,22 @@ func (d *Directory) LastKnown(ctx context.Context, id string) (QueueRow, error) 
 // idsPerQuery stays far below the number of variables that databases take in
 // one statement.
 const idsPerQuery = 500
+
+// KnownVersions gives the version in each queue's row, that of a deleted one
+// too, and nothing for a queue without a row.
+func (d *Directory) KnownVersions(ctx context.Context, ids []string) (map[string]uint64, error) {
+	known := make(map[string]uint64, len(ids))
+	for part := range slices.Chunk(ids, idsPerQuery) {
+		var rows []queueRow
+		if err := d.read(ctx).Select("id", "version").Where("id IN ?", part).Find(&rows).Error; err != nil {
+			return nil, d.fail(err)
+		}
+		for _, row := range rows {
+			known[row.ID] = row.Version
+		}
+	}
+	return known, nil
+}
 
 // ListQueues lists queues that are not deleted by id, those after the given
 // one: all if ids is nil, else only those named.

@@ -83,6 +83,7 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 		reused bool
 	)
 	err := d.write(ctx, func(tx *gorm.DB) error {
+		reused = false
 		var row refreshRow
 		if err := locked(tx).Where("hash = ?", hash[:]).Take(&row).Error; err != nil {
 			return err

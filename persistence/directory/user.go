@@ -173,6 +173,7 @@ func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch) (Use
 	}
 	var row userRow
 	err := d.write(ctx, func(tx *gorm.DB) error {
+		row = userRow{}
 		if err := locked(tx).Where("id = ?", id).Take(&row).Error; err != nil {
 			return err
 		}

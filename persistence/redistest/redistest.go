@@ -4,23 +4,17 @@
 package redistest
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
-	"sync"
 	"testing"
-	"time"
-)
 
-const startTimeout = 20 * time.Second
+	"nowserving/persistence/child"
+)
 
 // Options of a server; zero values mean the defaults.
 type Options struct {
@@ -58,7 +52,7 @@ type Server struct {
 	binary  string
 	port    int
 	ownDir  bool
-	process *process
+	process *child.Process
 }
 
 // StartServer runs a server until Stop. It answers once the server takes
@@ -79,7 +73,7 @@ func StartServer(opts Options) (*Server, error) {
 		s.ownDir = true
 	}
 	for range 5 { // another process can take the port between our look and its start
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = child.FreePort(); err != nil {
 			break
 		}
 		if err = s.Restart(); err == nil {
@@ -102,7 +96,7 @@ func (s *Server) Dir() string { return s.opts.Dir }
 // Kill ends it as kill -9 does, and waits until it is gone.
 func (s *Server) Kill() {
 	if s.process != nil {
-		s.process.kill()
+		s.process.Kill()
 		s.process = nil
 	}
 }
@@ -116,10 +110,10 @@ func (s *Server) Stop() {
 }
 
 // Pause stops the process in its tracks (SIGSTOP); Resume lets it go on.
-func (s *Server) Pause() error { return s.process.pause() }
+func (s *Server) Pause() error { return s.process.Pause() }
 
 // Resume ends a Pause.
-func (s *Server) Resume() error { return s.process.resume() }
+func (s *Server) Resume() error { return s.process.Resume() }
 
 // Restart starts it again on its port with its data, killing it first if it
 // still runs.
@@ -134,89 +128,10 @@ func (s *Server) Restart() error {
 		"--appendonly", appendonly, "--appendfsync", s.opts.Fsync, "--save", "",
 		"--daemonize", "no", "--logfile", "",
 	}
-	p, err := startProcess(exec.Command(s.binary, append(args, s.opts.Args...)...))
+	p, err := child.Start(exec.Command(s.binary, append(args, s.opts.Args...)...), "Ready to accept connections")
 	if err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(s.binary), err)
 	}
 	s.process = p
 	return nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// process is a running child and the goroutine that waits for it.
-type process struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
-}
-
-// startProcess starts cmd and waits until it says that it takes connections.
-func startProcess(cmd *exec.Cmd) (*process, error) {
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdout, cmd.Stderr = in, in
-	dieWithParent(cmd)
-	p := &process{cmd: cmd, exited: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		// The kernel ends the child when the thread that made it ends, so this
-		// one stays until the child is gone.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(p.exited)
-		err := cmd.Start()
-		_ = in.Close()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		_ = out.Close()
-		return nil, err
-	}
-	ready := make(chan error, 1)
-	go watch(out, ready)
-	select {
-	case err = <-ready:
-	case <-time.After(startTimeout):
-		err = fmt.Errorf("not ready after %s", startTimeout)
-	}
-	if err != nil {
-		p.kill()
-		return nil, err
-	}
-	return p, nil
-}
-
-// watch reads the server's log to its end and tells ready when it takes
-// connections, or what it said last if it never did.
-func watch(out *os.File, ready chan<- error) {
-	defer out.Close()
-	var once sync.Once
-	var said []string
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), "Ready to accept connections") {
-			once.Do(func() { ready <- nil })
-		} else if said = append(said, lines.Text()); len(said) > 5 {
-			said = said[1:]
-		}
-	}
-	_, _ = io.Copy(io.Discard, out)
-	once.Do(func() { ready <- fmt.Errorf("redis-server ended: %s", strings.Join(said, " | ")) })
-}
-
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.exited
 }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nowserving/persistence/mariadbtest"
+	"nowserving/persistence/redistest"
+)
+
+// readiness is the whole of what /readyz says.
+func readiness(t testing.TB, url string) string {
+	t.Helper()
+	a := get(t, url+"/readyz")
+	return fmt.Sprint(a.status, " ", a.str(t, "status"), " ", a.fields(t)["down"])
+}
+
+// listed gives each queue's waiting and active count in the list of queues, or
+// what was answered instead.
+func (c *caller) listed(t testing.TB, url string) map[string]string {
+	t.Helper()
+	a, err := c.call(url, "GET", "/queues?limit=1000", "", "")
+	if err != nil || a.status != http.StatusOK {
+		return map[string]string{"": fmt.Sprint(a.status, err)}
+	}
+	counts := make(map[string]string)
+	for _, item := range a.fields(t)["items"].([]any) {
+		q := item.(map[string]any)
+		counts[q["id"].(string)] = fmt.Sprint(q["waiting"], " ", q["active"], " ", q["status"])
+	}
+	return counts
+}
+
+// proveListed: the list of queues says of each what the queue itself says.
+func (l *load) proveListed() {
+	l.t.Helper()
+	want := make(map[string]string)
+	for _, id := range l.queues {
+		q := l.admin.must(l.t, l.url(), "GET", "/queues/"+id, "").fields(l.t)
+		want[id] = fmt.Sprint(q["waiting"], " ", q["active"], " ", q["status"])
+	}
+	eventually(l.t, "the list of queues is up with the queues", func() bool {
+		return fmt.Sprint(l.admin.listed(l.t, l.url())) == fmt.Sprint(want)
+	})
+}
+
+// A database that is killed, or hangs, holds no queue up; when it is back the
+// list of queues catches up by itself.
+func TestDatabaseGoneForAWhile(t *testing.T) {
+	t.Parallel()
+	database := mariadbtest.StartWith(t, mariadbtest.Options{})
+	redis := redistest.StartWith(t, redistest.Options{})
+	secret := filepath.Join(t.TempDir(), "database-url")
+	if err := os.WriteFile(secret, []byte(database.Database(t)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--redis-url", redis.URL(), "--database-url-file", secret}
+	dir := t.TempDir()
+	p := startNode(t, dir, args...)
+	l := startLoad(t, p)
+	l.after(crashesEach)
+
+	database.Kill()
+	eventually(t, "the node names the database", func() bool { return readiness(t, p.url) == "200 ready [database]" })
+	l.after(crashesEach)
+	if got := readiness(t, p.url); got != "200 ready [database]" {
+		t.Errorf("/readyz: %s", got)
+	}
+	if got := l.admin.listed(t, p.url); !strings.HasPrefix(got[""], "503") {
+		t.Errorf("the list of queues without its database: %v", got)
+	}
+	if err := database.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all is there", func() bool { return readiness(t, p.url) == "200 ready []" })
+	l.after(crashesEach)
+
+	if err := database.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node names the database", func() bool { return readiness(t, p.url) == "200 ready [database]" })
+	// Queues that have to be loaded anew ask the database for what it knows.
+	if err := redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	l.after(crashesEach)
+	if err := database.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all is there", func() bool { return readiness(t, p.url) == "200 ready []" })
+	l.after(crashesEach)
+	l.prove()
+	l.proveListed()
+
+	// Another start finds users and list there, and nothing of it in the data dir.
+	if code, _ := p.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "directory.db")); err == nil {
+		t.Error("a directory was made in the data dir too")
+	}
+	again := startNode(t, t.TempDir(), append(args, "--token-keys-file", filepath.Join(dir, "token.keys"), "--data-keys-file", filepath.Join(dir, "data.keys"))...)
+	l.nodes(again)
+	l.proveListed()
+}
+
+func TestUsersInTheDatabase(t *testing.T) {
+	t.Parallel()
+	url := mariadbtest.Start(t)
+	p := startNode(t, t.TempDir(), "--database-url", url)
+	env := []string{"NOWSERVING_DATABASE_URL=" + url, "NOWSERVING_DATA_DIR=/nonexistent"}
+	for _, step := range []struct{ stdin, args, says string }{
+		{"first\n", "user add --email bob@example.org --queues post", ""},
+		{"", "user list", "bob@example.org"},
+		{"second\n", "user passwd --email bob@example.org", ""},
+	} {
+		o := runProgram(t, step.stdin, env, strings.Fields(step.args)...)
+		if o.code != 0 || o.stderr != "" || !strings.Contains(o.stdout, step.says) {
+			t.Fatalf("%s: exit code %d: %s", step.args, o.code, o.stdout+o.stderr)
+		}
+	}
+	login(t, p.url, "bob@example.org", "second")
+	admin(t, p.url)
+}
+
+func TestUnreachableDatabaseIsOneLine(t *testing.T) {
+	t.Parallel()
+	o := runProgram(t, "", nil, "--data-dir", t.TempDir(), "--http-addr", "127.0.0.1:0", "--database-url", "mysql://u:SECRET@127.0.0.1:1/n")
+	if o.code != exitFailed || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, "connection refused") || strings.Contains(o.stderr, "SECRET") {
+		t.Errorf("exit code %d: %s", o.code, o.stderr)
+	}
+}

@@ -1,0 +1,108 @@
+// Package child runs a server as a child process that does not outlive the
+// process that started it, for tests and for trying things out.
+package child
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// startTimeout is how long a server may take until it is ready.
+const startTimeout = 20 * time.Second
+
+// Process is a running child.
+type Process struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start starts cmd and waits until a line of its output holds ready. A server
+// that ends before that, or takes longer than 20 s, is an error with the last
+// lines that it said.
+func Start(cmd *exec.Cmd, ready string) (*Process, error) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = in, in
+	dieWithParent(cmd)
+	p := &Process{cmd: cmd, exited: make(chan struct{})}
+	started := make(chan error, 1)
+	go func() {
+		// The kernel ends the child when the thread that made it ends, so this
+		// one stays until the child is gone.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(p.exited)
+		err := cmd.Start()
+		_ = in.Close()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		_ = out.Close()
+		return nil, err
+	}
+	name := filepath.Base(cmd.Path)
+	waiting := make(chan error, 1)
+	go watch(out, name, ready, waiting)
+	select {
+	case err = <-waiting:
+	case <-time.After(startTimeout):
+		err = fmt.Errorf("%s is not ready after %s", name, startTimeout)
+	}
+	if err != nil {
+		p.Kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+// watch reads a server's output to its end and tells waiting when it is ready,
+// or what it said last if it never was.
+func watch(out *os.File, name, ready string, waiting chan<- error) {
+	defer out.Close()
+	var once sync.Once
+	var said []string
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), ready) {
+			once.Do(func() { waiting <- nil })
+		} else if said = append(said, lines.Text()); len(said) > 5 {
+			said = said[1:]
+		}
+	}
+	_, _ = io.Copy(io.Discard, out)
+	once.Do(func() { waiting <- fmt.Errorf("%s ended: %s", name, strings.Join(said, " | ")) })
+}
+
+// Kill ends it as kill -9 does, and waits until it is gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// FreePort gives a port of 127.0.0.1 that nothing listens on. Another process
+// can take it before it is used.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
