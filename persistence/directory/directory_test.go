@@ -62,6 +62,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
 		"two handles":                 testTwoHandles, "context": testContext,
+		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
