@@ -67,6 +67,7 @@ type Node struct {
 	queues    *actors.Queues
 	member    *cluster.Node
 	gateway   *gateway.Gateway
+	rabbit    *rabbitParts // nil: without --amqp-url
 
 	metrics *prometheus.Registry
 	http    net.Listener
@@ -81,7 +82,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.startQueues, n.startGateway, n.makeAdmin,
+		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -275,7 +276,7 @@ func (n *Node) serve() {
 	}
 	run("health", func(ctx context.Context) error {
 		n.awaitTransit(ctx)
-		return n.health.watch(ctx, n.journal, n.directory)
+		return n.health.watch(ctx, n.journal, n.directory, n.rabbit.parts()...)
 	})
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
 	n.closing(func(ctx context.Context) error {
@@ -287,6 +288,7 @@ func (n *Node) serve() {
 		}
 		return nil
 	})
+	n.rabbit.serve(n, run)
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }
 

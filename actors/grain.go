@@ -112,6 +112,9 @@ type item struct {
 	given bool
 	// placed: the target of the transfer keeps a place.
 	placed bool
+	// series is the batch that it is part of, and place where it stands in it.
+	series *series
+	place  int
 }
 
 // NewGrain gives the producer of queue grains for one identity, to be handed
@@ -166,6 +169,8 @@ func (g *grain) Receive(ctx actor.Context) {
 		g.cancel()
 	case *messages.Command, *messages.Read, *messages.KeepPlace:
 		g.take(&item{sender: ctx.Sender(), request: m})
+	case *messages.Batch:
+		g.takeBatch(ctx.Sender(), m)
 	case *loaded:
 		g.loaded(m)
 	case *committed:
@@ -220,7 +225,9 @@ func (g *grain) decide(it *item) {
 	case *messages.KeepPlace:
 		it.answer = g.keepPlace(m)
 	case *messages.Command:
-		if !g.decideCommand(it, m) {
+		if !it.series.begin(it.place) {
+			it.answer = notTried()
+		} else if !g.decideCommand(it, m) {
 			g.current = nil
 			return
 		}
@@ -243,6 +250,7 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 		it.answer = &messages.Answer{Version: g.state.Version()}
 	case errors.As(err, &refused):
 		it.answer = g.refusal(refused)
+		it.series.refused(it.place, refused)
 		g.freePlace(it)
 	case err != nil:
 		panic(err) // Decide answers with refusals only
@@ -276,7 +284,8 @@ func (g *grainContext) refuse(it *item, e *queue.Error) {
 		}
 		m = &messages.View{Problem: problem(e)}
 	}
-	g.respond(it.sender, m)
+	it.series.end(it.place)
+	g.give(it, m)
 }
 
 // reset throws the state away. What was not answered, failed first, is kept

@@ -195,6 +195,10 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 // Channel opens a channel; its end is for who opened it to notice.
 func (s *Session) Channel() (*amqp.Channel, error) { return s.conn.Channel() }
 
+// Drop ends the connection, so that it is made again and everything declared
+// that should be there.
+func (s *Session) Drop() { _ = s.conn.CloseDeadline(time.Now().Add(closeTimeout)) }
+
 func (s *Session) declare(declare func(*amqp.Channel) error) error {
 	ch, err := s.conn.Channel()
 	if err != nil {
