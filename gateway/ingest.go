@@ -68,10 +68,10 @@ func (r *ingested) Queue() string { return r.request.Queue }
 // of its queue.
 func (r *ingested) Command(ctx context.Context) (*messages.Command, *messages.Problem, error) {
 	if r.command == nil {
-		m, p := r.g.command(ctx, "enqueue", r.request.Queue, r.request.Body, rabbitmq, queue.FromAMQP, "", commandMeta{key: &r.key})
+		b, p := r.g.build(ctx, "enqueue", r.request.Queue, r.request.Body, rabbitmq, queue.FromAMQP, "", commandMeta{key: &r.key})
 		switch {
 		case p == nil:
-			r.command = m
+			r.command = b.message
 		case p.Code == codeInternal || p.Code == string(queue.Unavailable):
 			return nil, nil, p
 		default:
