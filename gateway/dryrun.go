@@ -8,7 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"nowserving/actors"
-	"nowserving/gateway/rules"
+	"nowserving/gateway/filter"
 )
 
 // A dry run says what rules would make of messages, and changes nothing.
@@ -76,7 +76,7 @@ func (g *Gateway) testRules(c *fiber.Ctx, who *Principal) error {
 	})
 }
 
-func (g *Gateway) savedRules(c *fiber.Ctx, id string) (*rules.Set, *problem) {
+func (g *Gateway) savedRules(c *fiber.Ctx, id string) (*filter.Set, *problem) {
 	row, err := g.rulesOf(c.UserContext(), id)
 	if err != nil {
 		g.log.Warn("the rules of a queue cannot be read", "queue", id, "error", err)
@@ -139,11 +139,11 @@ func (g *Gateway) lettersOf(c *fiber.Ctx, id string) ([]dryMessage, *problem) {
 }
 
 // appendOutcome writes what would become of the message.
-func (m *dryMessage) appendOutcome(dst []byte, set *rules.Set) []byte {
-	var d rules.Decision
+func (m *dryMessage) appendOutcome(dst []byte, set *filter.Set) []byte {
+	var d filter.Decision
 	p := m.problem
 	if p == nil {
-		var message *rules.Message
+		var message *filter.Message
 		if message, p = ruleMessage(m.request); p == nil {
 			d = set.Decide(message)
 			if d.Refused {

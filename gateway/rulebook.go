@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"nowserving/gateway/rules"
+	"nowserving/gateway/filter"
 )
 
 const (
@@ -64,7 +64,7 @@ type rulesEntry struct {
 	revision uint64
 	text     json.RawMessage
 	once     sync.Once
-	set      *rules.Set // nil where they cannot be compiled
+	set      *filter.Set // nil where they cannot be compiled
 }
 
 // NewRulebook makes a rulebook that Run fills.
@@ -158,12 +158,12 @@ func (b *Rulebook) Route(_ context.Context, r *ServiceRequest) (Route, error) {
 	return routeOf(e.set.Decide(m)), nil
 }
 
-func routeOf(d rules.Decision) Route {
+func routeOf(d filter.Decision) Route {
 	return Route{Refused: d.Refused, Rule: ruleSaid(d), Queue: d.Queue, Priority: d.Priority}
 }
 
 // ruleSaid names the rule that decided, and why it failed if it did.
-func ruleSaid(d rules.Decision) string {
+func ruleSaid(d filter.Decision) string {
 	if d.Failed == "" {
 		return d.Rule
 	}
@@ -171,22 +171,22 @@ func ruleSaid(d rules.Decision) string {
 }
 
 // ruleMessage is a request as rules see it; a problem where it is malformed.
-func ruleMessage(r *ServiceRequest) (*rules.Message, *problem) {
+func ruleMessage(r *ServiceRequest) (*filter.Message, *problem) {
 	f := &faults{}
 	o := f.parse(r.Body)
-	m := &rules.Message{
-		Request: rules.Request{Queue: r.Queue}, Headers: r.Headers, RoutingKey: r.RoutingKey,
+	m := &filter.Message{
+		Request: filter.Request{Queue: r.Queue}, Headers: r.Headers, RoutingKey: r.RoutingKey,
 		MessageID: r.MessageID, Type: r.Type, Source: r.Source,
 	}
 	o.raw("queue")
 	if s := o.text("service", 0, maxBody, true); s != nil {
 		m.Request.Service = s
 	}
-	if n, given := o.integer("priority", 0, rules.MaxPriority); given {
+	if n, given := o.integer("priority", 0, filter.MaxPriority); given {
 		m.Request.Priority = &n
 	}
 	if customer, _ := o.customer("customer"); customer != nil {
-		m.Request.Customer = &rules.Customer{}
+		m.Request.Customer = &filter.Customer{}
 		if err := json.Unmarshal(customer, m.Request.Customer); err != nil {
 			o.bad("customer", "must be an object")
 		}
@@ -200,13 +200,13 @@ func ruleMessage(r *ServiceRequest) (*rules.Message, *problem) {
 type storedRule struct {
 	Name     string          `json:"name"`
 	When     string          `json:"when"`
-	Action   rules.Action    `json:"action"`
+	Action   filter.Action   `json:"action"`
 	Queue    *string         `json:"queue"`
 	Priority json.RawMessage `json:"priority"` // null, a number or an expression
 }
 
-func (s storedRule) rule() rules.Rule {
-	r := rules.Rule{Name: s.Name, When: s.When, Action: s.Action}
+func (s storedRule) rule() filter.Rule {
+	r := filter.Rule{Name: s.Name, When: s.When, Action: s.Action}
 	if s.Queue != nil {
 		r.Queue = *s.Queue
 	}
@@ -220,12 +220,12 @@ func (s storedRule) rule() rules.Rule {
 }
 
 // compileStored readies rules that were checked when they were saved.
-func compileStored(text json.RawMessage) (*rules.Set, error) {
+func compileStored(text json.RawMessage) (*filter.Set, error) {
 	var stored []storedRule
 	if err := json.Unmarshal(text, &stored); err != nil {
 		return nil, err
 	}
-	set, found := rules.Compile(rulesOf(stored))
+	set, found := filter.Compile(rulesOf(stored))
 	if len(found) > 0 {
 		return nil, fmt.Errorf("rule %d, %s: %s", found[0].Rule+1, found[0].Field, found[0].Message)
 	}
@@ -243,8 +243,8 @@ func encodeRules(stored []storedRule) (json.RawMessage, error) {
 	return bytes.TrimSpace(text.Bytes()), nil
 }
 
-func rulesOf(stored []storedRule) []rules.Rule {
-	list := make([]rules.Rule, len(stored))
+func rulesOf(stored []storedRule) []filter.Rule {
+	list := make([]filter.Rule, len(stored))
 	for i, s := range stored {
 		list[i] = s.rule()
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"nowserving/actors/queue"
-	"nowserving/gateway/rules"
+	"nowserving/gateway/filter"
 	"nowserving/messages"
 )
 
@@ -130,8 +130,8 @@ func ifMatchOf(c *fiber.Ctx, wrong *faults) *uint64 {
 
 // rules gives a list of rules that are as they must be but for the queues that
 // they name, nil where it was left out; found is what it compiles to.
-func (o *object) rules(name string) (stored []storedRule, set *rules.Set) {
-	items := o.objects(name, rules.MaxRules)
+func (o *object) rules(name string) (stored []storedRule, set *filter.Set) {
+	items := o.objects(name, filter.MaxRules)
 	if items == nil {
 		return nil, nil
 	}
@@ -148,7 +148,7 @@ func (o *object) rules(name string) (stored []storedRule, set *rules.Set) {
 	if len(o.wrong.fields) > before || o.wrong.refusal != nil {
 		return stored, nil
 	}
-	set, found := rules.Compile(rulesOf(stored))
+	set, found := filter.Compile(rulesOf(stored))
 	for _, f := range found {
 		o.bad(fmt.Sprintf("%s[%d].%s", name, f.Rule, f.Field), f.Message)
 	}
@@ -157,12 +157,12 @@ func (o *object) rules(name string) (stored []storedRule, set *rules.Set) {
 
 // rule reads one rule.
 func (o *object) rule() storedRule {
-	r := storedRule{Name: o.line("name", 1, rules.MaxName, false), Priority: json.RawMessage("null")}
-	if s := o.text("when", 1, rules.MaxExpression, false); s != nil {
+	r := storedRule{Name: o.line("name", 1, filter.MaxName, false), Priority: json.RawMessage("null")}
+	if s := o.text("when", 1, filter.MaxExpression, false); s != nil {
 		r.When = *s
 	}
 	if s := o.text("action", 1, maxNamed, false); s != nil {
-		if r.Action = rules.Action(*s); r.Action != rules.Take && r.Action != rules.Refuse {
+		if r.Action = filter.Action(*s); r.Action != filter.Take && r.Action != filter.Refuse {
 			o.bad("action", "must be take or refuse")
 		}
 	}
@@ -173,15 +173,15 @@ func (o *object) rule() storedRule {
 	switch raw := o.raw("priority"); {
 	case raw == nil || isNull(raw):
 	case raw[0] == '"':
-		if s := o.text("priority", 1, rules.MaxExpression, false); s != nil {
+		if s := o.text("priority", 1, filter.MaxExpression, false); s != nil {
 			r.Priority, _ = json.Marshal(*s)
 		}
 	default:
-		if n, given := o.integer("priority", 0, rules.MaxPriority); given {
+		if n, given := o.integer("priority", 0, filter.MaxPriority); given {
 			r.Priority = strconv.AppendInt(nil, n, 10)
 		}
 	}
-	if r.Action == rules.Refuse && (r.Queue != nil || !isNull(r.Priority)) {
+	if r.Action == filter.Refuse && (r.Queue != nil || !isNull(r.Priority)) {
 		o.bad("action", "refuse goes without queue and priority")
 	}
 	o.close()

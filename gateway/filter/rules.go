@@ -1,8 +1,8 @@
-// Package rules decides by expressions which requests a queue takes, into
+// Package filter decides by expressions which requests a queue takes, into
 // which queue and with which priority. The expressions are CEL; each is checked
 // and its cost bounded before it is kept, and bounded again whenever it runs.
 // The package does no I/O and keeps no state.
-package rules
+package filter
 
 import "encoding/json"
 
