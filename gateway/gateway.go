@@ -155,6 +155,10 @@ type Options struct {
 	// Filter decides by the rules of queues which requests from RabbitMQ are
 	// taken; all are if it is nil.
 	Filter RequestFilter
+	// Rules are those of queues about requests from RabbitMQ.
+	Rules *Rulebook
+	// DeadLetters are the requests that could not succeed; nil without RabbitMQ.
+	DeadLetters DeadLetters
 	// NewEpoch names a new history of a queue; 128 random bits if nil.
 	NewEpoch func() string
 }

@@ -86,7 +86,7 @@ func (r *ingested) Command(ctx context.Context) (*messages.Command, *messages.Pr
 	case err != nil:
 		return nil, nil, fmt.Errorf("the rules of the queue: %w", err)
 	case route.Refused:
-		return nil, wireProblem(newProblem(codeFiltered, "A rule of the queue refuses it: "+route.Rule)), nil
+		return nil, wireProblem(newProblem(codeFiltered, filteredBy(route.Rule))), nil
 	case route.Queue != "" && !rabbitmq.sees(route.Queue):
 		return nil, wireProblem(refused(queue.ErrQueueNotFound)), nil
 	case route.Priority != nil && (*route.Priority < 0 || *route.Priority > queue.MaxPriority):

@@ -24,7 +24,8 @@ func TestMain(m *testing.M) { os.Exit(rabbittest.Run(m)) }
 type intakeEnv struct {
 	*env
 	url       string
-	channel   *amqp.Channel // of the test's own connection
+	conn      *amqp.Connection // the test's own
+	channel   *amqp.Channel
 	dead      <-chan amqp.Delivery
 	ingestion *actors.Ingestion
 	end       func() // what a node does when it leaves
@@ -36,12 +37,12 @@ func startDrain(t *testing.T, options ...func(*Options)) *intakeEnv {
 	t.Helper()
 	d := &intakeEnv{env: start(t, options...), url: rabbittest.Start(t)}
 	d.run()
-	conn, err := amqp.Dial(d.url)
-	if err != nil {
+	var err error
+	if d.conn, err = amqp.Dial(d.url); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if d.channel, err = conn.Channel(); err != nil {
+	t.Cleanup(func() { _ = d.conn.Close() })
+	if d.channel, err = d.conn.Channel(); err != nil {
 		t.Fatal(err)
 	}
 	if d.dead, err = d.channel.Consume(rabbit.Dead, "", true, false, false, false, nil); err != nil {

@@ -344,3 +344,34 @@ func TestIngestDrainsWhenItEnds(t *testing.T) {
 		t.Errorf("%d accepted, %d duplicates", got, d.count(actors.ResultDuplicate))
 	}
 }
+
+// What somebody deletes under a node is declared again.
+func TestIngestDeclaresAgainWhatIsGone(t *testing.T) {
+	t.Parallel()
+	d := startDrain(t)
+	d.queue("a")
+	for _, name := range []string{rabbit.Requests, rabbit.Dead} {
+		if _, err := d.channel.QueueDelete(name, false, false, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.eventually("the queue is drained again", func() bool {
+		d.request("m1", "a", `,"service":"one"`)
+		return len(d.waiting("a")) == 1
+	})
+	d.request("m2", "none") // there may be no queue to bury it in yet
+	d.eventually("there is one for dead letters again", func() bool {
+		ch, err := d.conn.Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.dead, err = ch.Consume(rabbit.Dead, "", true, false, false, false, nil); err != nil {
+			return false // and the channel is closed
+		}
+		d.channel = ch
+		return true
+	})
+	if letter := d.buried(); letter.MessageId != "m2" || letter.Headers[rabbit.HeaderError] != "queue_not_found" {
+		t.Fatalf("%s %v", letter.MessageId, letter.Headers)
+	}
+}

@@ -45,6 +45,13 @@ func (g *Gateway) route() {
 	api.Post("/queues/:queue/call-next", g.authenticated(g.ticketCommand("call_next")))
 
 	api.Get("/queues/:queue/statistics", g.authenticated(g.statistics))
+	api.Get("/queues/:queue/rules", g.authenticated(g.getRules))
+	api.Put("/queues/:queue/rules", g.authenticated(g.putRules))
+	api.Post("/queues/:queue/rules/test", g.authenticated(g.testRules))
+	api.Get("/dead-letters", g.authenticated(g.listDeadLetters))
+	api.Post("/dead-letters/resend", g.authenticated(g.resendDeadLetters))
+	api.Post("/dead-letters/:letter/resend", g.authenticated(g.resendDeadLetter))
+	api.Delete("/dead-letters/:letter", g.authenticated(g.deleteDeadLetter))
 
 	api.Get("/queues/:queue/tickets", g.authenticated(g.listTickets))
 	api.Post("/queues/:queue/tickets", g.authenticated(g.ticketCommand("enqueue")))

@@ -69,7 +69,7 @@ func (p *past) ask(ctx context.Context, from source, c config) (*load.Result, er
 			return nil, fmt.Errorf("%s: %w", q.name, err)
 		}
 	}
-	pace := load.Pace{Callers: c.callers, Warmup: c.warmup, Duration: c.duration}
+	pace := load.Pace{Callers: c.callers, Rate: c.rate, Warmup: c.warmup, Duration: c.duration}
 	return load.Run(ctx, pace, func(i int) load.Step {
 		a := &asker{past: p, source: from, random: rand.New(rand.NewPCG(2, uint64(i))), next: i * len(asked) / c.callers}
 		return func() (string, error) {

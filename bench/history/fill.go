@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +15,7 @@ import (
 
 	"nowserving/actors/queue"
 	"nowserving/persistence/directory"
+	"nowserving/persistence/seal"
 )
 
 // past is what happened in a year. It is the same for the same numbers.
@@ -169,11 +172,13 @@ func (f *filler) ticket(l *line, day time.Time) *queue.Ticket {
 	started := called + f.lasts(20)
 	t := &queue.Ticket{
 		ID: f.id(enqueued), Number: fmt.Sprintf("A%03d", f.random.IntN(1000)), State: queue.Completed, Source: queue.FromREST,
-		Service: "Passports", Customer: f.sealed(150), Payload: f.sealed(100), Attendant: attendant(f.random.IntN(attendants)),
+		Service: "Passports", Attendant: attendant(f.random.IntN(attendants)),
 		Desk: fmt.Sprint("Desk ", f.random.IntN(20)), Calls: 1,
 		EnqueuedAt: enqueued, CalledAt: called, StartedAt: started, FinishedAt: started + f.lasts(usualHandle),
 	}
 	t.Visit, t.EnqueuedBy = t.ID, t.Attendant
+	t.Customer = ring.Seal("customer", t.Visit, fmt.Appendf(nil, `{"name":"Ada Marsh","phone":"+44 20 7946 %04d","email":null,"ref":null}`, f.random.IntN(10_000)))
+	t.Payload = ring.Seal("payload", t.Visit, []byte(`{"documents":["birth certificate","old passport"],"urgent":false}`))
 	switch n := f.random.IntN(100); {
 	case n < 5:
 		t.State, t.StartedAt, t.FinishedAt = queue.NoShow, 0, started
@@ -203,10 +208,15 @@ func (f *filler) id(made queue.Time) (id queue.TicketID) {
 	return id
 }
 
-func (f *filler) sealed(n int) []byte {
-	sealed := make([]byte, n)
-	for i := 0; i+8 <= n; i += 8 {
-		binary.LittleEndian.PutUint64(sealed[i:], f.random.Uint64())
+// dataKeys seals what is made. A node that is to show it takes the same as its --data-keys.
+var dataKeys = "bench:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
+
+func newRing() *seal.Ring {
+	ring, err := seal.ParseRing(dataKeys)
+	if err != nil {
+		panic(err) // it is written above
 	}
-	return sealed
+	return ring
 }
+
+var ring = newRing()

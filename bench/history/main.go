@@ -6,7 +6,7 @@
 //	history --rows 10000000 --dir /var/tmp/h --keep    # and then, with the same data:
 //	history --dir /var/tmp/h --keep --callers 1 --buffer-pool 128M
 //
-//	history --dir /var/tmp/h --keep --serve            # prints the --database-url for a node with that data, and serves it:
+//	history --dir /var/tmp/h --keep --serve            # prints what a node with that data is to be given, and then:
 //	history --url http://127.0.0.1:8080 --password …   # asks the node instead
 //
 // The tickets are of one year, in working hours of weekdays, of queues in five timezones whose first one has a third of
@@ -33,6 +33,7 @@ type config struct {
 	url, email, password  string
 	rows, queues, callers int
 	duration, warmup      time.Duration
+	rate                  float64
 	keep, serve, json     bool
 }
 
@@ -61,10 +62,11 @@ func parse(args []string) (config, error) {
 	f.IntVar(&c.rows, "rows", 1_000_000, "finished tickets to make, where the folder has none yet")
 	f.IntVar(&c.queues, "queues", 50, "queues that have them")
 	f.IntVar(&c.callers, "callers", 4, "callers, each asking as soon as it is answered")
+	f.Float64Var(&c.rate, "rate", 0, "questions a second (open loop: latency counts from the time a question was due); 0: as fast as answers come")
 	f.DurationVar(&c.duration, "duration", 30*time.Second, "counted time")
 	f.DurationVar(&c.warmup, "warmup", 5*time.Second, "time before it")
 	f.BoolVar(&c.keep, "keep", false, "leave the data in --dir")
-	f.BoolVar(&c.serve, "serve", false, "do not ask, but leave MariaDB running until interrupted")
+	f.BoolVar(&c.serve, "serve", false, "do not ask, but print what a node needs and leave MariaDB running until interrupted")
 	f.StringVar(&c.url, "url", "", "ask a node that has the data, made with the same --rows and --queues")
 	f.StringVar(&c.email, "email", "admin@localhost", "who logs in")
 	f.StringVar(&c.password, "password", os.Getenv("NOWSERVING_ADMIN_PASSWORD"), "password; default $NOWSERVING_ADMIN_PASSWORD")
@@ -75,8 +77,8 @@ func parse(args []string) (config, error) {
 	switch {
 	case c.store != "mariadb" && c.store != "sqlite":
 		return c, fmt.Errorf("--store %q is neither mariadb nor sqlite", c.store)
-	case c.rows < 1 || c.queues < 1 || c.callers < 1 || c.duration <= 0:
-		return c, errors.New("--rows, --queues, --callers and --duration are at least 1")
+	case c.rows < 1 || c.queues < 1 || c.callers < 1 || c.duration <= 0 || c.rate < 0:
+		return c, errors.New("--rows, --queues, --callers and --duration are at least 1, --rate at least 0")
 	case c.serve && c.store != "mariadb":
 		return c, errors.New("--serve is for MariaDB; a node takes SQLite's folder as its --data-dir")
 	case c.keep && c.dir == "":
@@ -120,7 +122,9 @@ func measure(ctx context.Context, c config) (res *load.Result, err error) {
 			return nil, fmt.Errorf("%s: %w", filled, err)
 		}
 	} else {
-		err := with(ctx, c, fillArgs, newPast(c.rows, c.queues).fill)
+		filling := c
+		filling.serve = false
+		err := with(ctx, filling, fillArgs, newPast(c.rows, c.queues).fill)
 		if err != nil {
 			return nil, fmt.Errorf("fill: %w", err)
 		}

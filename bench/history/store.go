@@ -39,7 +39,7 @@ func with(ctx context.Context, c config, args []string, do func(context.Context,
 		}
 		options.DatabaseURL = server.URL(database)
 		if c.serve {
-			fmt.Println(options.DatabaseURL)
+			fmt.Printf("--database-url '%s' --data-keys %s\n", options.DatabaseURL, dataKeys)
 		}
 	}
 	d, err := directory.Open(ctx, options)

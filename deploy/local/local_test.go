@@ -63,6 +63,7 @@ func TestComposeFileRuns(t *testing.T) {
 	t.Run("health", func(t *testing.T) { r.proveHealth(t) })
 	t.Run("queues", func(t *testing.T) { r.proveQueues(t) })
 	t.Run("session", func(t *testing.T) { r.proveSession(t) })
+	t.Run("too large", func(t *testing.T) { r.proveTooLarge(t) })
 	t.Run("requests", func(t *testing.T) { r.proveRequests(t) })
 	t.Run("failures", func(t *testing.T) { r.proveFailures(t) })
 
@@ -91,6 +92,19 @@ func (r *running) proveHealth(t *testing.T) {
 				return status == 200 && strings.Contains(body, `"down":[]`)
 			})
 		}
+	}
+}
+
+// proveTooLarge: what the load balancer refuses by itself is a problem, too.
+func (r *running) proveTooLarge(t *testing.T) {
+	response, err := http.Post(r.url+"/api/v1/queues/q0/tickets", "application/json", strings.NewReader(strings.Repeat(" ", 2<<20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != 413 || !json.Valid(text) || response.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("%d %s %v: %s", response.StatusCode, response.Header.Get("Content-Type"), err, text)
 	}
 }
 
@@ -203,16 +217,18 @@ func (r *running) proveSession(t *testing.T) {
 // proveFailures: what is killed comes back by the file's restart policy, and
 // commands go on through the load balancer.
 func (r *running) proveFailures(t *testing.T) {
-	for _, name := range []string{"node-1", "mysql", "redis", "rabbitmq", "node-2"} {
-		r.services[name].kill()
+	for _, names := range [][]string{{"node-1"}, {"mysql"}, {"redis"}, {"rabbitmq"}, {"node-2"}, {"node-1", "node-2"}} {
+		for _, name := range names {
+			r.services[name].kill()
+		}
 		began := time.Now()
 		for i := range 20 {
 			r.must("POST", fmt.Sprint("/queues/q", i, "/tickets"), `{}`)
 		}
-		t.Logf("without %s, 20 queues took a ticket in %s", name, time.Since(began).Round(time.Millisecond))
+		t.Logf("without %v, 20 queues took a ticket in %s", names, time.Since(began).Round(time.Millisecond))
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		for _, again := range []string{name, "node-1", "node-2"} {
+		for _, again := range append(names, "node-1", "node-2") {
 			if err := r.services[again].awaitHealthy(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +257,13 @@ func (r *running) must(method, path, body string) map[string]any {
 		}
 		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
-		if err != nil || response.StatusCode >= 500 {
+		if err != nil {
+			continue
+		}
+		if response.StatusCode >= 500 {
+			if response.StatusCode != 503 || response.Header.Get("Retry-After") == "" || !json.Valid(text) {
+				r.t.Errorf("%s %s: %d %s", method, path, response.StatusCode, text)
+			}
 			continue
 		}
 		var fields map[string]any

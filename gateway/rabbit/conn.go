@@ -20,7 +20,7 @@ const (
 	dialTimeout  = 10 * time.Second // with the handshake
 	closeTimeout = time.Second
 	minBackoff   = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
+	maxBackoff   = 2 * time.Second
 	// A connection that lived as long as this was a good one: after it, dialling
 	// begins with the shortest backoff again.
 	goodLife = 5 * time.Second
@@ -170,8 +170,10 @@ func (c *Conn) dial(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{conn: conn, done: make(chan struct{})}
+	s := &Session{conn: conn, done: make(chan struct{}), open: make(chan struct{})}
+	close(s.open)
 	go s.watch(conn.NotifyClose(make(chan *amqp.Error, 1)))
+	go s.watchBlocked(conn.NotifyBlocked(make(chan amqp.Blocking, 1)), c.options.Log)
 	if err = s.declare(c.options.Declare); err == nil && !stop() {
 		err = ctx.Err() // it was cut
 	}
@@ -187,6 +189,9 @@ type Session struct {
 	conn *amqp.Connection
 	done chan struct{}
 	lost error // set when done is closed
+
+	mu   sync.Mutex
+	open chan struct{} // closed while RabbitMQ takes what is published
 }
 
 // Done is closed when the connection is lost or closed.
@@ -216,6 +221,41 @@ func (s *Session) watch(closed <-chan *amqp.Error) {
 		s.lost = err
 	}
 	close(s.done)
+}
+
+// watchBlocked keeps from publishing while RabbitMQ says that it is short of
+// memory or disk. It reads nothing then, so what is sent would only be waited
+// for, and sent again.
+func (s *Session) watchBlocked(changes <-chan amqp.Blocking, log *slog.Logger) {
+	for b := range changes {
+		s.mu.Lock()
+		was := isClosed(s.open)
+		switch {
+		case b.Active && was:
+			s.open = make(chan struct{})
+			log.Warn("RabbitMQ takes nothing for now", "reason", b.Reason)
+		case !b.Active && !was:
+			close(s.open)
+			log.Info("RabbitMQ takes messages again")
+		}
+		s.mu.Unlock()
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// takes is closed as long as RabbitMQ takes what is published.
+func (s *Session) takes() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
 }
 
 // close ends the connection and waits for whoever watches it.

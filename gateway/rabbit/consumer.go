@@ -48,7 +48,7 @@ func (c *Consumer) Ready() int { return int(c.ready.Load()) }
 // under way be finished and acknowledged, and gives the rest back in order. It
 // gives nil.
 func (c *Consumer) Run(ctx context.Context) error {
-	for {
+	for failures := 0; ; {
 		s, err := c.conn.Session(ctx)
 		if err != nil {
 			return nil //nolint:nilerr // that is the end that was asked for
@@ -59,8 +59,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		select {
 		case <-s.Done():
-		case <-time.After(closeTimeout): // a channel is told before its connection is
+			failures = 0
+		case <-time.After(closeTimeout << min(failures, 5)): // a channel is told before its connection is
 			c.log.Warn("requests are not consumed", "error", err)
+			failures++
 			s.Drop() // the queue may be gone: a new connection declares it
 		}
 	}

@@ -61,6 +61,9 @@ func (s *EventSink) Take(ctx context.Context, parts []actors.Part) error {
 		_, p, err := s.publisher.current(ctx)
 		if err == nil {
 			_, err = p.Publish(ctx, events...)
+			if err != nil {
+				go p.Close() // what is under way on it would stand in the way of the next try
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", actors.ErrAway, err)

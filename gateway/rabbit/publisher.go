@@ -36,6 +36,7 @@ type Message struct {
 // whoever wants the order kept makes a new publisher and goes on with the
 // oldest message that is not confirmed. RabbitMQ may have later ones then.
 type Publisher struct {
+	session *Session
 	channel *amqp.Channel
 	places  chan struct{} // one for each message under way
 	ended   chan struct{}
@@ -64,7 +65,7 @@ func (s *Session) NewPublisher(underway int) (*Publisher, error) {
 	if err := ch.Confirm(false); err != nil {
 		return nil, errors.Join(err, ch.Close())
 	}
-	p := &Publisher{channel: ch, places: make(chan struct{}, underway), ended: make(chan struct{})}
+	p := &Publisher{session: s, channel: ch, places: make(chan struct{}, underway), ended: make(chan struct{})}
 	// What does not block the library's reader: there is never more than that.
 	confirms := ch.NotifyPublish(make(chan amqp.Confirmation, underway))
 	returns := ch.NotifyReturn(make(chan amqp.Return, underway))
@@ -73,9 +74,16 @@ func (s *Session) NewPublisher(underway int) (*Publisher, error) {
 }
 
 // Send publishes a message and gives the receipt for it. It waits while as
-// many are under way as may be. The error is an ErrNotPublished or, where the
+// many are under way as may be, and while RabbitMQ takes nothing. The error is an ErrNotPublished or, where the
 // connection failed while it was written, an ErrMaybePublished.
 func (p *Publisher) Send(ctx context.Context, m Message) (*Receipt, error) {
+	select {
+	case <-p.session.takes():
+	case <-p.ended:
+		return nil, ErrNotPublished
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrNotPublished, ctx.Err())
+	}
 	select {
 	case p.places <- struct{}{}:
 	case <-p.ended:

@@ -183,3 +183,50 @@ func TestPublisherKnowsWhatAKilledServerHas(t *testing.T) {
 		t.Fatalf("%d confirmed messages are lost", len(confirmed))
 	}
 }
+
+// While RabbitMQ is short of memory it takes nothing, and is not sent the same
+// again and again.
+func TestPublisherWaitsWhileRabbitMQTakesNothing(t *testing.T) {
+	t.Parallel()
+	server := rabbittest.StartPrivate(t)
+	s := session(t, connect(t, server.URL()))
+	p := publisher(t, s, 10)
+	limit := func(fraction string) {
+		t.Helper()
+		if _, err := server.Eval("vm_memory_monitor:set_vm_memory_high_watermark(" + fraction + ")"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit("0.00001")
+	var held []*rabbit.Receipt
+	for deadline := time.Now().Add(patience); ; { // RabbitMQ says so once it is published to
+		if time.Now().After(deadline) {
+			t.Fatal("it goes on publishing")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		r, err := p.Send(ctx, message(fmt.Sprint(len(held)), true))
+		if err == nil {
+			held = append(held, r)
+			_ = r.Wait(ctx)
+		}
+		cancel()
+		if err != nil {
+			if !errors.Is(err, rabbit.ErrNotPublished) {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	limit("0.4")
+	for _, r := range held {
+		if err := r.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := p.Publish(t.Context(), message("last", true)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if n := ready(t, s, rabbit.Requests); n != len(held)+1 {
+		t.Errorf("%d messages, %d were sent", n, len(held)+1)
+	}
+}

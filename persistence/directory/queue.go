@@ -105,6 +105,11 @@ func putQueue(tx *gorm.DB, row queueRow) error {
 	if err != nil || !kept {
 		return err
 	}
+	if row.Deleted {
+		if err := endRules(tx, row.ID, row.Version); err != nil {
+			return err
+		}
+	}
 	// From here on the row itself holds the prefix, or nobody does. A
 	// reservation made after this event belongs to a queue made anew.
 	return tx.Where("queue_id = ? AND made_ms <= ?", row.ID, row.UpdatedMs).Delete(&reservationRow{}).Error
