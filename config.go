@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"nowserving/gateway/rabbit"
 	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
 )
@@ -24,6 +25,7 @@ type Config struct {
 	DataDir     string
 	RedisURL    string // empty: the journal is in the data dir
 	DatabaseURL string // empty: the directory is in the data dir
+	AMQPURL     string // empty: no RabbitMQ
 	ClusterAddr string
 	ClusterName string
 
@@ -64,7 +66,7 @@ var settings = []setting{
 		put: text(func(c *Config) *string { return &c.DataDir })},
 	{name: "redis-url", secret: true, usage: "journal and snapshots in Redis instead of the data dir", put: putRedisURL},
 	{name: "database-url", secret: true, usage: "users and history in MySQL or MariaDB", put: putDatabaseURL},
-	{name: "amqp-url", secret: true, usage: "drain service requests from RabbitMQ", put: later},
+	{name: "amqp-url", secret: true, usage: "drain service requests from RabbitMQ", put: putAMQPURL},
 	{name: "cluster-provider", value: "single", usage: "single; redis", put: putProvider},
 	{name: "cluster-addr", value: "127.0.0.1:0", usage: "host:port at which other nodes reach this one",
 		put: address(func(c *Config) *string { return &c.ClusterAddr })},
@@ -184,6 +186,11 @@ func putRedisURL(c *Config, value string) error {
 func putDatabaseURL(c *Config, value string) error {
 	c.DatabaseURL = value
 	return directory.CheckURL(value)
+}
+
+func putAMQPURL(c *Config, value string) error {
+	c.AMQPURL = value
+	return rabbit.CheckURL(value)
 }
 
 func putProvider(_ *Config, value string) error {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"nowserving/gateway/rabbit/rabbittest"
 )
 
 // These tests run real processes: this test binary, which is the program when
@@ -31,7 +33,7 @@ const adminPassword = "correct horse battery staple"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) == "" {
-		os.Exit(m.Run())
+		os.Exit(rabbittest.Run(m))
 	}
 	if os.Getenv(runAsProgram) == "node" {
 		go func() { // a node ends with the test that started it

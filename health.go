@@ -36,6 +36,12 @@ type pinger interface {
 	Ping(ctx context.Context) error
 }
 
+// part is something else that a node needs, and knows to be up or down by itself.
+type part struct {
+	name string
+	up   func() bool
+}
+
 // health knows what /readyz answers.
 type health struct {
 	mu    sync.Mutex
@@ -63,11 +69,11 @@ func (h *health) set(r gateway.Readiness) {
 }
 
 // watch looks at the stores until ctx is over.
-func (h *health) watch(ctx context.Context, journal, directory pinger) error {
+func (h *health) watch(ctx context.Context, journal, directory pinger, parts ...part) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		h.look(ctx, journal, directory)
+		h.look(ctx, journal, directory, parts)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -76,7 +82,7 @@ func (h *health) watch(ctx context.Context, journal, directory pinger) error {
 	}
 }
 
-func (h *health) look(ctx context.Context, journal, directory pinger) {
+func (h *health) look(ctx context.Context, journal, directory pinger, parts []part) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	var down [2]string
@@ -92,12 +98,18 @@ func (h *health) look(ctx context.Context, journal, directory pinger) {
 		}
 	})
 	both.Wait()
-	h.found(down[0], down[1])
+	others := []string{down[1]}
+	for _, p := range parts {
+		if !p.up() {
+			others = append(others, p.name)
+		}
+	}
+	h.found(down[0], others...)
 }
 
-func (h *health) found(journal, database string) {
+func (h *health) found(journal string, others ...string) {
 	r := gateway.Readiness{Status: statusReady}
-	for _, name := range []string{journal, database} {
+	for _, name := range append([]string{journal}, others...) {
 		if name != "" {
 			r.Down = append(r.Down, name)
 		}

@@ -67,6 +67,7 @@ type Node struct {
 	queues    *actors.Queues
 	member    *cluster.Node
 	gateway   *gateway.Gateway
+	rabbit    *rabbitParts // nil: without --amqp-url
 
 	metrics *prometheus.Registry
 	http    net.Listener
@@ -81,7 +82,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.startQueues, n.startGateway, n.makeAdmin,
+		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.openRabbit, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -176,8 +177,12 @@ func (n *Node) openDirectory(ctx context.Context) (err error) {
 
 // follow has a sink fed with every event. It must be called before the queues start.
 func (n *Node) follow(name string, sink actors.Sink) {
-	n.sinks = append(n.sinks, sink)
-	n.followers = append(n.followers, actors.NewJournalFollower(name, n.journal, sink, n.log))
+	f := actors.NewJournalFollower(name, n.journal, sink, n.log)
+	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
+	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",
+		ConstLabels: prometheus.Labels{"follower": name},
+	}, func() float64 { return float64(f.Behind()) }))
 }
 
 // startQueues joins the cluster with the queue grains, and starts what follows
@@ -276,7 +281,7 @@ func (n *Node) serve() {
 	}
 	run("health", func(ctx context.Context) error {
 		n.awaitTransit(ctx)
-		return n.health.watch(ctx, n.journal, n.directory)
+		return n.health.watch(ctx, n.journal, n.directory, n.rabbit.parts()...)
 	})
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
 	n.closing(func(ctx context.Context) error {
@@ -288,6 +293,7 @@ func (n *Node) serve() {
 		}
 		return nil
 	})
+	n.rabbit.serve(n, run)
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }
 

@@ -135,12 +135,15 @@ func (g *grain) saveSnapshot() {
 			trimTo = min(trimTo, followed)
 			err = g.Journal.SaveSnapshot(ctx, string(g.id), owner, s, trimTo)
 		}
-		g.tell(&snapshotSaved{err: err})
+		g.tell(&snapshotSaved{followed: followed, err: err})
 	}()
 }
 
 func (g *grain) snapshotSaved(m *snapshotSaved) {
 	g.snapshotting = false
+	if g.state != nil {
+		g.backlog.follow(m.followed)
+	}
 	if m.err != nil && !errors.Is(m.err, queue.ErrFenced) {
 		g.log.Warn("a snapshot was not saved", "error", m.err)
 	}

@@ -274,6 +274,8 @@ func (c *committer) succeed(b *batch) {
 func (c *committer) answer(b *batch) {
 	for _, it := range b.items {
 		switch {
+		case it.series != nil:
+			c.give(it, it.partAnswer())
 		case it.message != nil:
 			if it.message.Kind != messages.EventKind_EVENT_KIND_TICKET_TRANSFERRED {
 				c.respond(it.sender, &messages.Answer{Event: it.message, Version: it.message.Version})

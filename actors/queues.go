@@ -44,6 +44,26 @@ func (q *Queues) Do(ctx context.Context, c *messages.Command) *messages.Answer {
 	return &messages.Answer{Problem: problem(queue.ErrOutcomeUnknown)}
 }
 
+// Enqueue sends enqueues of one queue, at most 1,000, to be decided in order. The
+// answers, one for each, say whether it was accepted, and hold no event. None
+// was accepted behind one that was refused and may be accepted later; where
+// pastFull is set, queue_full is a refusal like any other.
+func (q *Queues) Enqueue(ctx context.Context, id string, commands []*messages.Command, pastFull bool) []*messages.Answer {
+	m, err := q.ask(ctx, id, &messages.Batch{Queue: id, Commands: commands, PastFull: pastFull})
+	if a, ok := m.(*messages.BatchAnswer); ok && len(a.Answers) == len(commands) {
+		return a.Answers
+	}
+	refusal := queue.ErrOutcomeUnknown
+	if err != nil && q.undelivered(err) || errors.Is(err, errTooMany) {
+		refusal = queue.ErrUnavailableNow
+	}
+	answers := make([]*messages.Answer, len(commands))
+	for i := range answers {
+		answers[i] = &messages.Answer{Problem: problem(refusal)}
+	}
+	return answers
+}
+
 // Read asks a queue a question. The view is never nil; it shows every event
 // that was acknowledged before Read was called.
 func (q *Queues) Read(ctx context.Context, r *messages.Read) *messages.View {

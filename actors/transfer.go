@@ -83,6 +83,9 @@ func (g *grain) keepPlace(m *messages.KeepPlace) *messages.Answer {
 		g.state.FreePlace(old)
 		return &messages.Answer{Version: g.state.Version()}
 	}
+	if !g.mayGrow() {
+		return g.refusal(queue.ErrNotFollowed)
+	}
 	var refused *queue.Error
 	if errors.As(g.state.KeepPlace(old, g.Now()), &refused) {
 		return g.refusal(refused)

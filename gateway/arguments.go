@@ -8,6 +8,9 @@ import (
 // The arguments of each command: a REST body, or args of a WebSocket frame.
 
 func decodeEnqueue(b *build) {
+	if b.source == queue.FromAMQP {
+		b.args.raw("queue") // is known from it already
+	}
 	a := &messages.Enqueue{Service: b.args.line("service", 0, queue.MaxServiceLength, true)}
 	priority, _ := b.args.integer("priority", 0, queue.MaxPriority)
 	a.Priority = uint32(priority)

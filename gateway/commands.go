@@ -147,8 +147,11 @@ func (b *build) decode(spec *commandSpec, args []byte, pathID string, meta comma
 // checkMeta holds key and entity tag to their forms.
 func (b *build) checkMeta(meta commandMeta) {
 	keyField := "Idempotency-Key"
-	if b.source == queue.FromWebSocket {
+	switch b.source {
+	case queue.FromWebSocket:
 		keyField = "idempotency_key"
+	case queue.FromAMQP:
+		keyField = "message-id"
 	}
 	if meta.key != nil && !validKey(*meta.key) {
 		b.add(keyField, "must be 1 to 128 printable ASCII characters")

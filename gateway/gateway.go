@@ -152,6 +152,9 @@ type Options struct {
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// Filter decides by the rules of queues which requests from RabbitMQ are
+	// taken; all are if it is nil.
+	Filter RequestFilter
 	// NewEpoch names a new history of a queue; 128 random bits if nil.
 	NewEpoch func() string
 }

@@ -319,7 +319,8 @@ func TestExportStopsWithItsClient(t *testing.T) {
 	}
 	still(t, "a client does not read", pages)
 	read := pages.Load()
-	if _, err := io.CopyN(io.Discard, response.Body, 5<<20); err != nil || pages.Load() == read {
+	// More than the buffers of both sides hold.
+	if _, err := io.CopyN(io.Discard, response.Body, 48<<20); err != nil || pages.Load() == read {
 		t.Fatalf("the export does not go on: %v", err)
 	}
 	cancel()
@@ -353,9 +354,6 @@ func TestExportThatIsCutShort(t *testing.T) {
 	n, err := io.Copy(io.Discard, response.Body)
 	if response.StatusCode != 200 || !errors.Is(err, io.ErrUnexpectedEOF) || n == 0 {
 		t.Errorf("%d, %d bytes, %v", response.StatusCode, n, err)
-	}
-	if !strings.Contains(e.log.String(), "the history cannot be read") {
-		t.Error("the log does not say it")
 	}
 }
 

@@ -2714,6 +2714,114 @@ func (x *Answer) GetArrival() *Event {
 	return nil
 }
 
+// Batch: enqueues of one queue, decided one after the other as if they had come
+// alone, but that none is decided behind one that was refused and may be
+// accepted later: those are refused with unavailable.
+type Batch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Commands      []*Command             `protobuf:"bytes,2,rep,name=commands,proto3" json:"commands,omitempty"`
+	PastFull      bool                   `protobuf:"varint,3,opt,name=past_full,json=pastFull,proto3" json:"past_full,omitempty"` // a full queue does not end it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Batch) Reset() {
+	*x = Batch{}
+	mi := &file_queue_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Batch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Batch) ProtoMessage() {}
+
+func (x *Batch) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Batch.ProtoReflect.Descriptor instead.
+func (*Batch) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Batch) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Batch) GetCommands() []*Command {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
+func (x *Batch) GetPastFull() bool {
+	if x != nil {
+		return x.PastFull
+	}
+	return false
+}
+
+// BatchAnswer: an answer to each command of a Batch, without its event.
+type BatchAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Answers       []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchAnswer) Reset() {
+	*x = BatchAnswer{}
+	mi := &file_queue_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchAnswer) ProtoMessage() {}
+
+func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchAnswer.ProtoReflect.Descriptor instead.
+func (*BatchAnswer) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *BatchAnswer) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
 // Read: a question to one queue, answered from its state at one moment.
 type Read struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2731,7 +2839,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2743,7 +2851,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2756,7 +2864,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{30}
+	return file_queue_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Read) GetQueue() string {
@@ -2845,7 +2953,7 @@ type ReadQueue struct {
 
 func (x *ReadQueue) Reset() {
 	*x = ReadQueue{}
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +2965,7 @@ func (x *ReadQueue) String() string {
 func (*ReadQueue) ProtoMessage() {}
 
 func (x *ReadQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +2978,7 @@ func (x *ReadQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadQueue.ProtoReflect.Descriptor instead.
 func (*ReadQueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{31}
+	return file_queue_proto_rawDescGZIP(), []int{33}
 }
 
 type ReadTicket struct {
@@ -2882,7 +2990,7 @@ type ReadTicket struct {
 
 func (x *ReadTicket) Reset() {
 	*x = ReadTicket{}
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +3002,7 @@ func (x *ReadTicket) String() string {
 func (*ReadTicket) ProtoMessage() {}
 
 func (x *ReadTicket) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3015,7 @@ func (x *ReadTicket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTicket.ProtoReflect.Descriptor instead.
 func (*ReadTicket) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{32}
+	return file_queue_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadTicket) GetId() []byte {
@@ -2930,7 +3038,7 @@ type ReadList struct {
 
 func (x *ReadList) Reset() {
 	*x = ReadList{}
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3050,7 @@ func (x *ReadList) String() string {
 func (*ReadList) ProtoMessage() {}
 
 func (x *ReadList) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3063,7 @@ func (x *ReadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadList.ProtoReflect.Descriptor instead.
 func (*ReadList) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{33}
+	return file_queue_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadList) GetStates() []TicketState {
@@ -2998,7 +3106,7 @@ type ListCursor struct {
 
 func (x *ListCursor) Reset() {
 	*x = ListCursor{}
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3118,7 @@ func (x *ListCursor) String() string {
 func (*ListCursor) ProtoMessage() {}
 
 func (x *ListCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3131,7 @@ func (x *ListCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCursor.ProtoReflect.Descriptor instead.
 func (*ListCursor) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{34}
+	return file_queue_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListCursor) GetState() TicketState {
@@ -3060,7 +3168,7 @@ type ReadSnapshot struct {
 
 func (x *ReadSnapshot) Reset() {
 	*x = ReadSnapshot{}
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3180,7 @@ func (x *ReadSnapshot) String() string {
 func (*ReadSnapshot) ProtoMessage() {}
 
 func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3193,7 @@ func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSnapshot.ProtoReflect.Descriptor instead.
 func (*ReadSnapshot) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{35}
+	return file_queue_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadSnapshot) GetWaitingLimit() uint32 {
@@ -3119,7 +3227,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3239,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3252,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{36}
+	return file_queue_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3184,7 +3292,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3304,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3317,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{37}
+	return file_queue_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3504,7 +3612,13 @@ const file_queue_proto_rawDesc = "" +
 	"\x05event\x18\x02 \x01(\v2\x1d.nowserving.messages.v1.EventR\x05event\x12\x1a\n" +
 	"\breplayed\x18\x03 \x01(\bR\breplayed\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x127\n" +
-	"\aarrival\x18\x05 \x01(\v2\x1d.nowserving.messages.v1.EventR\aarrival\"\xa3\x02\n" +
+	"\aarrival\x18\x05 \x01(\v2\x1d.nowserving.messages.v1.EventR\aarrival\"w\n" +
+	"\x05Batch\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12;\n" +
+	"\bcommands\x18\x02 \x03(\v2\x1f.nowserving.messages.v1.CommandR\bcommands\x12\x1b\n" +
+	"\tpast_full\x18\x03 \x01(\bR\bpastFull\"G\n" +
+	"\vBatchAnswer\x128\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\xa3\x02\n" +
 	"\x04Read\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12?\n" +
 	"\bdescribe\x18\x02 \x01(\v2!.nowserving.messages.v1.ReadQueueH\x00R\bdescribe\x12<\n" +
@@ -3607,7 +3721,7 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_queue_proto_goTypes = []any{
 	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
 	(Source)(0),          // 1: nowserving.messages.v1.Source
@@ -3643,14 +3757,16 @@ var file_queue_proto_goTypes = []any{
 	(*Problem)(nil),      // 31: nowserving.messages.v1.Problem
 	(*FieldError)(nil),   // 32: nowserving.messages.v1.FieldError
 	(*Answer)(nil),       // 33: nowserving.messages.v1.Answer
-	(*Read)(nil),         // 34: nowserving.messages.v1.Read
-	(*ReadQueue)(nil),    // 35: nowserving.messages.v1.ReadQueue
-	(*ReadTicket)(nil),   // 36: nowserving.messages.v1.ReadTicket
-	(*ReadList)(nil),     // 37: nowserving.messages.v1.ReadList
-	(*ListCursor)(nil),   // 38: nowserving.messages.v1.ListCursor
-	(*ReadSnapshot)(nil), // 39: nowserving.messages.v1.ReadSnapshot
-	(*Placed)(nil),       // 40: nowserving.messages.v1.Placed
-	(*View)(nil),         // 41: nowserving.messages.v1.View
+	(*Batch)(nil),        // 34: nowserving.messages.v1.Batch
+	(*BatchAnswer)(nil),  // 35: nowserving.messages.v1.BatchAnswer
+	(*Read)(nil),         // 36: nowserving.messages.v1.Read
+	(*ReadQueue)(nil),    // 37: nowserving.messages.v1.ReadQueue
+	(*ReadTicket)(nil),   // 38: nowserving.messages.v1.ReadTicket
+	(*ReadList)(nil),     // 39: nowserving.messages.v1.ReadList
+	(*ListCursor)(nil),   // 40: nowserving.messages.v1.ListCursor
+	(*ReadSnapshot)(nil), // 41: nowserving.messages.v1.ReadSnapshot
+	(*Placed)(nil),       // 42: nowserving.messages.v1.Placed
+	(*View)(nil),         // 43: nowserving.messages.v1.View
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
@@ -3694,26 +3810,28 @@ var file_queue_proto_depIdxs = []int32{
 	31, // 38: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
 	6,  // 39: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
 	6,  // 40: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
-	35, // 41: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
-	36, // 42: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
-	37, // 43: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
-	39, // 44: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
-	0,  // 45: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	38, // 46: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 47: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	4,  // 48: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	31, // 49: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	5,  // 50: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 51: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	40, // 52: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	38, // 53: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 54: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 55: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	11, // 41: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
+	33, // 42: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
+	37, // 43: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
+	38, // 44: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
+	39, // 45: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
+	41, // 46: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
+	0,  // 47: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	40, // 48: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 49: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	4,  // 50: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	31, // 51: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	5,  // 52: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 53: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	42, // 54: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	40, // 55: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 56: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 57: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -3741,7 +3859,7 @@ func file_queue_proto_init() {
 		(*Command_Update)(nil),
 		(*Command_Arrive)(nil),
 	}
-	file_queue_proto_msgTypes[30].OneofWrappers = []any{
+	file_queue_proto_msgTypes[32].OneofWrappers = []any{
 		(*Read_Describe)(nil),
 		(*Read_Ticket)(nil),
 		(*Read_List)(nil),
@@ -3753,7 +3871,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

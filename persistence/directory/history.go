@@ -274,6 +274,7 @@ func (checkpointRow) TableName() string { return "checkpoints" }
 
 func checkpoints(query *gorm.DB, sink string, queues []string) (map[string]uint64, error) {
 	at := make(map[string]uint64, len(queues))
+	query = query.Session(&gorm.Session{}) // or the conditions of one part would stand in the next
 	for part := range slices.Chunk(queues, idsPerQuery) {
 		var rows []checkpointRow
 		if err := query.Where("sink = ? AND queue IN ?", sink, part).Find(&rows).Error; err != nil {

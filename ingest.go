@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nowserving/actors"
+	"nowserving/gateway/rabbit"
+)
+
+// rabbitParts is what a node has to do with RabbitMQ.
+type rabbitParts struct {
+	// publish is for what the node publishes. RabbitMQ stops reading such a
+	// connection while it is short of memory or disk.
+	publish *rabbit.Conn
+	// Of a node that ingests; else nil.
+	consume   *rabbit.Conn
+	consumer  *rabbit.Consumer
+	ingestion *actors.Ingestion
+}
+
+// startRabbit makes what serve runs of the ingestion; see openRabbit for the rest.
+func (n *Node) startRabbit(context.Context) (err error) {
+	r := n.rabbit
+	if r == nil || !slices.Contains(n.config.roles, roleIngest) {
+		return nil
+	}
+	r.consume, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving ingest", Log: n.log})
+	if err != nil {
+		return usage("--amqp-url: %w", err)
+	}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "nowserving_ingest_requests_total", Help: "Requests from RabbitMQ that were acknowledged, by what became of them.",
+	}, []string{"result"})
+	for _, result := range []string{actors.ResultAccepted, actors.ResultDuplicate, actors.ResultDead} {
+		requests.WithLabelValues(result)
+	}
+	r.ingestion = actors.StartIngestion(actors.IngestionDeps{
+		System: n.member.System(), Queues: n.queues, Open: n.gateway.OpenDelivery,
+		Bury:  rabbit.NewDeadLetters(r.publish).Bury,
+		Count: func(result string, count int) { requests.WithLabelValues(result).Add(float64(count)) },
+		Now:   time.Now, Log: n.log,
+	})
+	r.consumer = rabbit.NewConsumer(r.consume, r.ingestion, n.log)
+	n.metrics.MustRegister(requests,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "nowserving_ingest_underway", Help: "Requests from RabbitMQ that are not acknowledged.",
+		}, func() float64 { return float64(r.ingestion.Underway()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "nowserving_ingest_ready", Help: "Requests that waited in RabbitMQ when it was last looked at.",
+		}, func() float64 { return float64(r.consumer.Ready()) }))
+	n.closing(func(context.Context) error {
+		r.ingestion.Stop()
+		return nil
+	})
+	return nil
+}
+
+// parts are what /readyz looks at.
+func (r *rabbitParts) parts() []part {
+	if r == nil {
+		return nil
+	}
+	return []part{{"rabbitmq", func() bool { return r.publish.Up() && (r.consume == nil || r.consume.Up()) }}}
+}
+
+// serve runs the connections until the end, and what consumes until the node
+// begins to stop.
+func (r *rabbitParts) serve(n *Node, run func(string, func(context.Context) error)) {
+	if r == nil {
+		return
+	}
+	run("rabbitmq", r.publish.Run)
+	if r.consumer == nil {
+		return
+	}
+	run("rabbitmq", r.consume.Run)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	run("ingestion", func(context.Context) error {
+		defer close(done)
+		return r.consumer.Run(ctx)
+	})
+	n.closing(func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+}
