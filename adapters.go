@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"nowserving/actors"
 	"nowserving/actors/queue"
 	"nowserving/gateway"
 	"nowserving/messages"
@@ -78,6 +80,22 @@ func (a users) ReleasePrefix(ctx context.Context, id string) error {
 	return adapted(a.d.ReleasePrefix(ctx, id))
 }
 
+func (a users) Statistics(ctx context.Context, id string, edges []time.Time, target int64) ([]gateway.Statistics, gateway.Statistics, error) {
+	parts, total, err := a.d.Statistics(ctx, directory.StatisticsQuery{Queue: id, Edges: edges, Target: target})
+	adaptedParts := make([]gateway.Statistics, len(parts))
+	for i := range parts {
+		adaptedParts[i] = adaptedStatistics(parts[i])
+	}
+	return adaptedParts, adaptedStatistics(total), adapted(err)
+}
+
+func adaptedStatistics(s directory.Statistics) gateway.Statistics {
+	return gateway.Statistics{
+		Arrivals: s.Arrivals, Served: s.Served, NoShows: s.NoShows, Removed: s.Removed,
+		Wait: gateway.Durations(s.Wait), Handle: gateway.Durations(s.Handle), Within: s.Within,
+	}
+}
+
 // queueList is the directory as the projector wants it.
 type queueList struct{ d *directory.Directory }
 
@@ -113,4 +131,82 @@ func (a queueList) KnownVersions(ctx context.Context, queues []string) ([]uint64
 		versions[i] = known[id]
 	}
 	return versions, nil
+}
+
+// finishedTickets is the directory as the gateway wants it for finished tickets.
+type finishedTickets struct{ d *directory.Directory }
+
+func (a finishedTickets) ListHistory(ctx context.Context, f gateway.HistoryFilter, after *gateway.HistoryPlace, limit int) ([]gateway.HistoryRow, *gateway.HistoryPlace, error) {
+	var from *directory.HistoryPlace
+	if after != nil {
+		from = &directory.HistoryPlace{FinishedAt: queue.Time(after.FinishedAt), ID: after.ID}
+	}
+	found, behind, err := a.d.ListHistory(ctx, directory.HistoryFilter{
+		Queues: f.Queues, Attendant: f.Attendant, Outcome: f.Outcome, From: queue.Time(f.From), To: queue.Time(f.To),
+	}, from, limit)
+	if err != nil {
+		return nil, nil, adapted(err)
+	}
+	rows := make([]gateway.HistoryRow, len(found))
+	for i, row := range found {
+		rows[i] = gateway.HistoryRow{Queue: string(row.Queue), Ticket: actors.TicketToMessage(row.Ticket)}
+	}
+	var next *gateway.HistoryPlace
+	if behind != nil {
+		next = &gateway.HistoryPlace{FinishedAt: int64(behind.FinishedAt), ID: behind.ID}
+	}
+	return rows, next, nil
+}
+
+func (a finishedTickets) KnowsQueue(ctx context.Context, id string) (bool, error) {
+	known, err := a.d.KnowsQueue(ctx, id)
+	return known, adapted(err)
+}
+
+// historySink is the history as a follower of the journals wants it.
+type historySink struct{ d *directory.Directory }
+
+func (s historySink) Checkpoints(ctx context.Context, queues []string) ([]uint64, error) {
+	return s.d.HistoryCheckpoints(ctx, queues)
+}
+
+func (s historySink) Take(ctx context.Context, parts []actors.Part) error {
+	taken := make([]directory.HistoryPart, len(parts))
+	for i, p := range parts {
+		taken[i] = directory.HistoryPart{Queue: p.Queue, After: p.After, Upto: p.Upto}
+		for _, e := range p.Events {
+			change, err := historyChange(e)
+			if err != nil {
+				return fmt.Errorf("%s: event %d: %w", p.Queue, e.Version, err)
+			}
+			if change != nil {
+				taken[i].Changes = append(taken[i].Changes, *change)
+			}
+		}
+	}
+	err := s.d.TakeHistory(ctx, taken)
+	if errors.Is(err, directory.ErrMoved) {
+		return actors.ErrMoved
+	}
+	return err
+}
+
+// historyChange is nil for an event that the history does not tell of.
+func historyChange(e *messages.Event) (*directory.HistoryChange, error) {
+	switch queue.Kind(e.Kind) {
+	case queue.TicketEnqueued, queue.TicketRequeued,
+		queue.TicketCompleted, queue.TicketNoShow, queue.TicketRemoved, queue.TicketTransferred:
+	default:
+		return nil, nil
+	}
+	t, err := actors.TicketFromMessage(e.Ticket)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.State.Finished():
+		return &directory.HistoryChange{Finished: t}, nil
+	case queue.Kind(e.Kind) == queue.TicketRequeued:
+		return &directory.HistoryChange{Requeued: t.ID}, nil
+	}
+	return &directory.HistoryChange{Arrived: t.EnqueuedAt}, nil
 }

@@ -22,18 +22,10 @@ type rabbitParts struct {
 	ingestion *actors.Ingestion
 }
 
-// startRabbit makes what serve runs.
+// startRabbit makes what serve runs of the ingestion; see openRabbit for the rest.
 func (n *Node) startRabbit(context.Context) (err error) {
-	if n.config.AMQPURL == "" {
-		return nil
-	}
-	r := &rabbitParts{}
-	r.publish, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving publish", Log: n.log})
-	if err != nil {
-		return usage("--amqp-url: %w", err)
-	}
-	n.rabbit = r
-	if !slices.Contains(n.config.roles, roleIngest) {
+	r := n.rabbit
+	if r == nil || !slices.Contains(n.config.roles, roleIngest) {
 		return nil
 	}
 	r.consume, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving ingest", Log: n.log})

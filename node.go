@@ -83,7 +83,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
+		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.openRabbit, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -172,13 +172,18 @@ func (n *Node) openDirectory(ctx context.Context) (err error) {
 		return err
 	}
 	n.closing(func(context.Context) error { return n.directory.Close() })
+	n.follow("history", historySink{n.directory})
 	return nil
 }
 
 // follow has a sink fed with every event. It must be called before the queues start.
 func (n *Node) follow(name string, sink actors.Sink) {
-	n.sinks = append(n.sinks, sink)
-	n.followers = append(n.followers, actors.NewJournalFollower(name, n.journal, sink, n.log))
+	f := actors.NewJournalFollower(name, n.journal, sink, n.log)
+	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
+	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",
+		ConstLabels: prometheus.Labels{"follower": name},
+	}, func() float64 { return float64(f.Behind()) }))
 }
 
 // startQueues joins the cluster with the queue grains, and starts what follows
@@ -242,7 +247,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		keys = append(keys, gateway.TokenKey(key))
 	}
 	o := gateway.Options{
-		Queues: n.queues, Directory: users{n.directory}, Passwords: directory.NewHasher(),
+		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,

@@ -109,7 +109,10 @@ func (s setting) find(flags map[string]given, getenv func(string) string) (given
 			return given{value, path.where}, nil
 		}
 	}
-	if plain.value == "" { // left out, or deliberately empty
+	if inFlag && plain.value == "" && s.value != "" {
+		return given{}, usage("--%s: it is empty", s.name)
+	}
+	if plain.value == "" { // left out; an empty variable is no more than that
 		return given{s.value, "--" + s.name}, nil
 	}
 	return plain, nil

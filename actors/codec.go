@@ -109,7 +109,7 @@ func eventToMessage(e *queue.Event) *messages.Event {
 		Op: e.Op[:], Keyed: e.Keyed, Fingerprint: e.Fingerprint,
 	}
 	if e.Ticket != nil {
-		m.Ticket = ticketToMessage(e.Ticket)
+		m.Ticket = TicketToMessage(e.Ticket)
 	}
 	if e.Config != nil {
 		m.Config = configToMessage(e.Config)
@@ -129,7 +129,7 @@ func eventFromMessage(m *messages.Event) (*queue.Event, error) {
 		return nil, fmt.Errorf("%w: event %d is of a kind that this version does not know", queue.ErrDamaged, m.Version)
 	}
 	if m.Ticket != nil {
-		t, err := ticketFromMessage(m.Ticket)
+		t, err := TicketFromMessage(m.Ticket)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +141,8 @@ func eventFromMessage(m *messages.Event) (*queue.Event, error) {
 	return e, nil
 }
 
-func ticketToMessage(t *queue.Ticket) *messages.Ticket {
+// TicketToMessage gives a ticket as messages and journals bear it.
+func TicketToMessage(t *queue.Ticket) *messages.Ticket {
 	m := &messages.Ticket{
 		Id: t.ID[:], Number: t.Number, State: messages.TicketState(t.State), Priority: uint32(t.Priority),
 		Source: messages.Source(t.Source), Service: t.Service, Customer: t.Customer, Payload: t.Payload,
@@ -162,8 +163,10 @@ func ticketToMessage(t *queue.Ticket) *messages.Ticket {
 	return m
 }
 
-func ticketFromMessage(m *messages.Ticket) (*queue.Ticket, error) {
-	if len(m.Id) != 16 || m.State < 1 || m.State > messages.TicketState_TICKET_STATE_TRANSFERRED ||
+// TicketFromMessage is the inverse of TicketToMessage. It fails with
+// queue.ErrDamaged where the message is no ticket.
+func TicketFromMessage(m *messages.Ticket) (*queue.Ticket, error) {
+	if len(m.GetId()) != 16 || m.State < 1 || m.State > messages.TicketState_TICKET_STATE_TRANSFERRED ||
 		m.Source > messages.Source_SOURCE_PUBLIC || m.Priority > queue.MaxPriority {
 		return nil, fmt.Errorf("%w: a ticket has no id, or a state or source that this version does not know", queue.ErrDamaged)
 	}
@@ -255,7 +258,7 @@ func decodeSnapshot(s queue.Snapshot) (*queue.State, error) {
 func ticketsToMessages(tickets []*queue.Ticket) []*messages.Ticket {
 	out := make([]*messages.Ticket, len(tickets))
 	for i, t := range tickets {
-		out[i] = ticketToMessage(t)
+		out[i] = TicketToMessage(t)
 	}
 	return out
 }
@@ -263,7 +266,7 @@ func ticketsToMessages(tickets []*queue.Ticket) []*messages.Ticket {
 func ticketsFromMessages(ms []*messages.Ticket) ([]*queue.Ticket, error) {
 	out := make([]*queue.Ticket, len(ms))
 	for i, m := range ms {
-		t, err := ticketFromMessage(m)
+		t, err := TicketFromMessage(m)
 		if err != nil {
 			return nil, err
 		}

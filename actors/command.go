@@ -41,7 +41,7 @@ func actionFromMessage(m *messages.Command) (queue.Action, error) {
 	case *messages.Command_CallNext:
 		return &queue.CallNext{Desk: a.CallNext.Desk}, nil
 	case *messages.Command_Arrive:
-		old, err := ticketFromMessage(a.Arrive.Old)
+		old, err := TicketFromMessage(a.Arrive.Old)
 		return &queue.Arrive{Old: old}, err
 	}
 	return ticketActionFromMessage(m)

@@ -63,7 +63,7 @@ func (g *grainContext) replay(it *item) {
 	}
 	answer := &messages.Answer{Event: m, Version: m.Version, Replayed: true}
 	if m.Kind == messages.EventKind_EVENT_KIND_TICKET_TRANSFERRED {
-		old, err := ticketFromMessage(m.Ticket)
+		old, err := TicketFromMessage(m.Ticket)
 		if err != nil {
 			g.refuse(it, queue.ErrOutcomeUnknown)
 			return
@@ -135,12 +135,15 @@ func (g *grain) saveSnapshot() {
 			trimTo = min(trimTo, followed)
 			err = g.Journal.SaveSnapshot(ctx, string(g.id), owner, s, trimTo)
 		}
-		g.tell(&snapshotSaved{err: err})
+		g.tell(&snapshotSaved{followed: followed, err: err})
 	}()
 }
 
 func (g *grain) snapshotSaved(m *snapshotSaved) {
 	g.snapshotting = false
+	if g.state != nil {
+		g.backlog.follow(m.followed)
+	}
 	if m.err != nil && !errors.Is(m.err, queue.ErrFenced) {
 		g.log.Warn("a snapshot was not saved", "error", m.err)
 	}

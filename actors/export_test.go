@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"time"
 
 	"nowserving/messages"
 )
@@ -34,3 +35,15 @@ var EncodeRecord = encodeRecord
 
 // DecodeRecord is decodeRecord.
 var DecodeRecord = decodeRecord
+
+// SweepEvery has a follower look at all journals that often.
+func (f *JournalFollower) SweepEvery(d time.Duration) { f.sweepEvery = d }
+
+// FairShare is fairShare among queues with so many events each.
+func FairShare(behind []uint64, events int) int {
+	hand := make([]*news, len(behind))
+	for i, n := range behind {
+		hand[i] = &news{picked: n + 7, at: 7}
+	}
+	return fairShare(hand, events)
+}

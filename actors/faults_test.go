@@ -3,88 +3,15 @@ package actors_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
 	"nowserving/messages"
 )
-
-// faulty is a journal whose next appends fail as a test says.
-type faulty struct {
-	actors.Journal
-	mu   sync.Mutex
-	next []fault
-	// newest is closed when the newest append has been handed over.
-	newest chan struct{}
-}
-
-// fault is what happens to one append.
-type fault struct {
-	written bool  // it is written before the error is given
-	err     error // the answer
-	// before runs ahead of it.
-	before func()
-}
-
-func (f *faulty) fail(faults ...fault) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.next = append(f.next, faults...)
-}
-
-func (f *faulty) Append(id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
-	f.mu.Lock()
-	var now fault
-	if len(f.next) > 0 {
-		now, f.next = f.next[0], f.next[1:]
-	}
-	before, handedOver := f.newest, make(chan struct{})
-	f.newest = handedOver
-	f.mu.Unlock()
-	go func() { // in the order of the calls, which none may hold up
-		if before != nil {
-			<-before
-		}
-		now.carryOut(f.Journal, id, owner, prev, e, done)
-		close(handedOver)
-	}()
-}
-
-func (f fault) carryOut(j actors.Journal, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error)) {
-	if f.before != nil {
-		f.before()
-	}
-	switch {
-	case f.err == nil:
-		j.Append(id, owner, prev, e, done)
-	case f.written:
-		j.Append(id, owner, prev, e, func(err error) {
-			if err == nil {
-				err = f.err
-			}
-			done(err)
-		})
-	default:
-		done(f.err)
-	}
-}
-
-// appendTo appends as a grain does, and waits.
-func appendTo(j actors.Journal, id string, owner queue.OwnerID, prev queue.OpID, e queue.Entry) error {
-	answered := make(chan error)
-	j.Append(id, owner, prev, e, func(err error) { answered <- err })
-	return <-answered
-}
-
-func faultyNode(t *testing.T, options ...func(*actors.GrainDeps)) (*node, *faulty) {
-	t.Helper()
-	j := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = j.Close() })
-	f := &faulty{Journal: j}
-	return startNode(t, f, options...), f
-}
 
 // An append whose answer was lost is neither doubled nor forgotten: the grain
 // reads what became of it and answers that.
@@ -107,6 +34,89 @@ func TestLostAnswerOfAnAppend(t *testing.T) {
 	}
 }
 
+// The same with a second append under way behind the one whose answer was lost:
+// where the first one stands the second one may too, and where it does not, the
+// second one cannot.
+func TestLostAnswerWithAnAppendBehindIt(t *testing.T) {
+	t.Parallel()
+	for _, written := range []bool{true, false} {
+		t.Run(fmt.Sprintf("written=%v", written), func(t *testing.T) {
+			n, f := faultyNode(t)
+			n.do(t, "a", create(1))
+			entered, leave := make(chan struct{}), make(chan struct{})
+			f.fail(fault{written: written, err: queue.ErrUnknown, before: func() { close(entered); <-leave }})
+			answers := make(chan *messages.Answer, 2)
+			go func() { answers <- n.try("a", enqueue()) }()
+			<-entered
+			go func() { answers <- n.try("a", enqueue()) }()
+			f.awaitAppends(t, 3) // the queue's creation is one
+			close(leave)
+			versions := map[uint64]string{}
+			for range 2 {
+				a := <-answers
+				if a.Problem != nil {
+					t.Fatal(a.Problem)
+				}
+				versions[a.Version] = a.Event.Ticket.Number
+			}
+			if versions[2] != "A001" || versions[3] != "A002" {
+				t.Fatalf("answered %v", versions)
+			}
+			if events := journalEvents(t, f.Journal, "a"); len(events) != 3 {
+				t.Fatalf("%d events in the journal", len(events))
+			}
+		})
+	}
+}
+
+// While nothing fails the appends of a queue follow each other: the fence
+// refuses none, so the state is never loaded again.
+func TestManyCallersOneClaim(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	var callers sync.WaitGroup
+	for range 64 {
+		callers.Go(func() {
+			for range 30 {
+				if a := n.try("a", enqueue()); a.Problem != nil {
+					t.Error(a.Problem)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	if v := n.describe("a"); v.Waiting != 64*30 {
+		t.Errorf("%d waiting", v.Waiting)
+	}
+	if claims := f.claims.Load(); claims != 1 {
+		t.Errorf("the queue was claimed %d times", claims)
+	}
+}
+
+// A read that was decided on top of an append that failed does not show it,
+// although its own check of ownership succeeds.
+func TestReadBehindAFailedAppend(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f.fail(fault{err: queue.ErrUnavailable, before: func() { close(entered); <-leave }}, fault{err: queue.ErrUnavailable})
+	go func() { n.try("a", enqueue()) }()
+	<-entered
+	view := make(chan *messages.View, 1)
+	go func() { view <- n.describe("a") }()
+	select {
+	case v := <-view:
+		t.Fatalf("a read was answered with version %d before the append", v.Version)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(leave)
+	if v := <-view; v.Problem == nil && v.Waiting > 1 {
+		t.Fatalf("%d waiting", v.Waiting)
+	}
+}
+
 // The same for a transfer: whoever asked is told of the arrival, not left waiting.
 func TestLostAnswerOfATransfer(t *testing.T) {
 	t.Parallel()
@@ -117,6 +127,33 @@ func TestLostAnswerOfATransfer(t *testing.T) {
 	f.fail(fault{written: true, err: queue.ErrUnknown})
 	a := n.do(t, "a", transfer(ticket.Id, "b"))
 	if a.Version != 3 || a.Arrival == nil || a.Arrival.Ticket.Number != ticket.Number {
+		t.Fatalf("the transfer was answered %v", a)
+	}
+	if v := n.describe("b"); v.Waiting != 1 || v.Version != 2 {
+		t.Fatalf("the target has %d waiting at version %d", v.Waiting, v.Version)
+	}
+}
+
+// A transfer that was decided when the queue had been loaded is delivered when
+// it is durable, not before.
+func TestTransferIsNotDeliveredBeforeItIsDurable(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	n.do(t, "b", create(1))
+	ticket := n.do(t, "a", enqueue()).Event.Ticket
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f.fail(fault{err: queue.ErrUnknown}, fault{before: func() { close(entered); <-leave }})
+	answer := make(chan *messages.Answer, 1)
+	go func() { answer <- n.try("a", transfer(ticket.Id, "b")) }()
+	<-entered // it is decided for the second time, by a state that was loaded
+	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); runtime.Gosched() {
+		if v := n.describe("b"); v.Waiting != 0 {
+			t.Fatal("the ticket has arrived before its transfer is durable")
+		}
+	}
+	close(leave)
+	if a := <-answer; a.Problem != nil || a.Arrival == nil {
 		t.Fatalf("the transfer was answered %v", a)
 	}
 	if v := n.describe("b"); v.Waiting != 1 || v.Version != 2 {
@@ -253,68 +290,6 @@ func TestNothingDecidedAheadIsShown(t *testing.T) {
 	events := journalEvents(t, n.journal, "a")
 	if len(events) != 4 || a.Version != 4 {
 		t.Fatalf("%d events, the enqueue was told version %d", len(events), a.Version)
-	}
-}
-
-// A store that comes back without its last events does not have their versions
-// and numbers given out again: a new epoch begins above them.
-func TestLostEventsBeginANewEpoch(t *testing.T) {
-	t.Parallel()
-	n, f := faultyNode(t)
-	n.do(t, "a", create(1))
-	for range 3 {
-		n.do(t, "a", enqueue())
-	}
-	ctx := context.Background()
-	entries, err := f.Journal.Read(ctx, "a", 0, 2) // what an older copy of the store has
-	if err != nil || len(entries) != 2 {
-		t.Fatal(len(entries), err)
-	}
-	older := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = older.Close() })
-	owner := queue.OwnerID{1}
-	if _, err := older.Claim(ctx, "a", owner); err != nil {
-		t.Fatal(err)
-	}
-	prev := queue.OpID{}
-	for _, e := range entries {
-		if err := appendTo(older, "a", owner, prev, e); err != nil {
-			t.Fatal(err)
-		}
-		prev = e.Op
-	}
-	before := n.describe("a")
-	f.Journal = older
-	a := n.do(t, "a", enqueue())
-	after := n.describe("a")
-	if after.Epoch == before.Epoch || a.Version != before.Version+2 || a.Event.Epoch != after.Epoch {
-		t.Fatalf("version %d in epoch %s after version %d in epoch %s", a.Version, a.Event.Epoch, before.Version, before.Epoch)
-	}
-	if a.Event.Ticket.Number != "A502" || after.Waiting != 2 {
-		t.Fatalf("number %s, %d waiting", a.Event.Ticket.Number, after.Waiting)
-	}
-	n.passivate(t)
-	if v := n.describe("a"); v.Problem != nil || v.Epoch != after.Epoch || v.Version != a.Version || v.Waiting != 2 {
-		t.Fatalf("loaded again: %v", v)
-	}
-}
-
-// A node that starts over a store that has lost events learns it from what is
-// known elsewhere.
-func TestLossIsFoundAcrossARestart(t *testing.T) {
-	t.Parallel()
-	j := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = j.Close() })
-	first := startNode(t, j)
-	first.do(t, "a", create(1))
-	first.do(t, "a", enqueue())
-	epoch := first.describe("a").Epoch
-	next := startNode(t, j, func(d *actors.GrainDeps) {
-		d.Known = func(context.Context, string) (uint64, error) { return 40, nil }
-	})
-	a := next.do(t, "a", enqueue())
-	if a.Version != 42 || a.Event.Epoch == epoch || a.Event.Ticket.Number != "A502" {
-		t.Fatalf("version %d, epoch %s, number %s", a.Version, a.Event.Epoch, a.Event.Ticket.Number)
 	}
 }
 

@@ -6,11 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"nowserving/actors/queue"
 	"nowserving/messages"
@@ -18,17 +14,28 @@ import (
 
 // Bounds of followers.
 const (
-	followQueues   = 64    // queues in one round
-	followReaders  = 8     // of them read at once
-	followEvents   = 2_000 // events of one round, about
+	followQueues   = 256      // queues in one round
+	followReaders  = 8        // of them read at once
+	followEvents   = 2_000    // events of one round, about
+	followBytes    = 32 << 20 // of one round, about
+	followFirst    = 16       // entries of a queue of which nothing was read yet
 	followWithin   = 30 * time.Second
 	followSweep    = 15 * time.Second // a look at all journals even where nothing was noted
 	followBackoff  = 100 * time.Millisecond
 	followBackoffs = 5 // doublings: 3.2 s at most
+	// Rounds that are not full begin no faster than this, so that events of
+	// many queues come together in one.
+	followGather = 20 * time.Millisecond
 )
 
 // ErrMoved: a sink's checkpoint is not where it was; somebody else has moved it.
 var ErrMoved = errors.New("the checkpoint has moved")
+
+// ErrAway: the sink takes nothing just now, whatever the parts hold.
+var ErrAway = errors.New("the sink is away")
+
+// errAside: one queue's events were not taken, which has been said.
+var errAside = errors.New("a queue is set aside")
 
 // Sink must have every event of every queue, in order. It keeps how far it has
 // got, its checkpoint in each queue.
@@ -37,7 +44,8 @@ type Sink interface {
 	// events, 0 for a queue that it never saw.
 	Checkpoints(ctx context.Context, queues []string) ([]uint64, error)
 	// Take takes the next events of some queues and moves their checkpoints. It
-	// fails with ErrMoved, having done nothing, where one of them is not After.
+	// fails with ErrMoved, having moved none, where one of them is not After.
+	// What fails with ErrAway is not tried again queue by queue.
 	Take(ctx context.Context, parts []Part) error
 }
 
@@ -68,277 +76,242 @@ func Followed(ctx context.Context, id string, sinks ...Sink) (uint64, error) {
 // JournalFollower feeds a sink from the journals of all queues. It reads each
 // from the sink's checkpoint on, so nothing is left out whatever crashes; what
 // it is told of new versions may be lost.
+//
+// A queue that cannot be read, or whose events the sink does not take, waits by
+// itself: a round that fails in the sink is tried again queue by queue.
 type JournalFollower struct {
-	name    string
 	journal Journal
 	sink    Sink
 	log     *slog.Logger
-	signal  chan struct{}
+	line    *newsLine
+	// sweepEvery is followSweep; a field for the tests to change.
+	sweepEvery time.Duration
 
-	mu    sync.Mutex
-	known map[string]uint64 // the newest known version of queues that may have news
-	at    map[string]uint64 // the sink's checkpoints, as far as they are known
+	swept     string    // the queue up to which the sweep under way has come
+	nextSweep time.Time // when it goes on
+	unswept   int       // times in a row that it could not
+	failures  int       // rounds in a row that failed
+	warned    bool      // that it cannot go on
 }
 
 // NewJournalFollower makes a follower; Run does its work. The name is for logs.
 func NewJournalFollower(name string, journal Journal, sink Sink, log *slog.Logger) *JournalFollower {
 	return &JournalFollower{
-		name: name, journal: journal, sink: sink, log: log.With("follower", name), signal: make(chan struct{}, 1),
-		known: make(map[string]uint64), at: make(map[string]uint64),
+		journal: journal, sink: sink, log: log.With("follower", name), line: newNewsLine(), sweepEvery: followSweep,
 	}
 }
 
 // Note tells that a queue's journal has reached a version. It never blocks.
-func (f *JournalFollower) Note(id string, version uint64) {
-	f.mu.Lock()
-	f.known[id] = max(f.known[id], version)
-	f.mu.Unlock()
-	select {
-	case f.signal <- struct{}{}:
-	default:
-	}
-}
+func (f *JournalFollower) Note(id string, version uint64) { f.line.note(id, version) }
 
 // Behind tells how many events, of the queues that are known to have news, the
 // sink has not got yet.
-func (f *JournalFollower) Behind() (events uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for id, version := range f.known {
-		if at := f.at[id]; version > at {
-			events += version - at
-		}
-	}
-	return events
-}
+func (f *JournalFollower) Behind() (events uint64) { return f.line.behind() }
 
 // Run works until ctx is over.
 func (f *JournalFollower) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	failures := 0
-	nextSweep := time.Time{}
-	for {
-		err := error(nil)
-		if time.Now().After(nextSweep) {
-			if err = f.sweep(ctx); err == nil {
-				nextSweep = time.Now().Add(followSweep)
-			}
+	for ctx.Err() == nil {
+		if !time.Now().Before(f.nextSweep) {
+			f.sweep(ctx)
 		}
-		more := true
-		for err == nil && more && ctx.Err() == nil {
-			more, err = f.round(ctx)
-		}
-		wait := time.Until(nextSweep)
+		began := time.Now()
+		full, err := f.round(ctx, began)
 		switch {
 		case ctx.Err() != nil:
-			return nil
 		case err != nil:
-			if failures == 0 { // once for each outage
+			if !f.warned && !errors.Is(err, errAside) { // once for each outage
+				f.warned = true
 				f.log.Warn("a follower of the journals cannot go on for now", "error", err)
 			}
-			wait = followBackoff << min(failures, followBackoffs)
-			failures++
-		case failures > 0:
-			f.log.Info("the follower of the journals goes on")
-			failures = 0
+			wait(ctx, followBackoff<<min(f.failures, followBackoffs), nil)
+			f.failures++
+		case !full:
+			wait(ctx, followGather-time.Since(began), nil)
+			f.rest(ctx)
 		}
-		timer.Reset(wait)
-		signal := f.signal
-		if err != nil {
-			signal = nil // news must not cut the wait short
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-signal:
-		case <-timer.C:
-		}
-	}
-}
-
-// sweep finds the queues in which the sink is behind.
-func (f *JournalFollower) sweep(ctx context.Context) error {
-	for after := ""; ; {
-		ids, err := f.journal.Queues(ctx, after, sweepPage)
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		after = ids[len(ids)-1]
-		versions, err := f.journal.Versions(ctx, ids)
-		if err != nil {
-			return err
-		}
-		at, err := f.sink.Checkpoints(ctx, ids)
-		if err != nil {
-			return err
-		}
-		f.mu.Lock()
-		for i, id := range ids {
-			f.at[id] = at[i]
-			if versions[i] > at[i] {
-				f.known[id] = max(f.known[id], versions[i])
-			}
-		}
-		f.mu.Unlock()
-	}
-}
-
-// round hands some of what is new to the sink; more is true where there may be
-// more at once.
-func (f *JournalFollower) round(ctx context.Context) (more bool, err error) {
-	ids := f.pick()
-	if len(ids) == 0 {
-		return false, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, followWithin)
-	defer cancel()
-	if err := f.locate(ctx, ids); err != nil {
-		return false, err
-	}
-	parts, err := f.read(ctx, ids)
-	if err != nil || len(parts) == 0 {
-		return false, err
-	}
-	err = f.sink.Take(ctx, parts)
-	if errors.Is(err, ErrMoved) {
-		f.mu.Lock()
-		for _, p := range parts {
-			delete(f.at, p.Queue)
-		}
-		f.mu.Unlock()
-		return true, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("%d queues: %w", len(parts), err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, p := range parts {
-		f.at[p.Queue] = p.Upto
-		if p.Upto >= f.known[p.Queue] {
-			delete(f.known, p.Queue)
-		}
-	}
-	return len(f.known) > 0, nil
-}
-
-// pick gives some queues that may have news. A map's order is another one each
-// time, so a busy queue does not keep the others waiting.
-func (f *JournalFollower) pick() (ids []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for id := range f.known {
-		if ids = append(ids, id); len(ids) == followQueues {
-			break
-		}
-	}
-	return ids
-}
-
-// locate learns where the sink stands in queues of which that is not known.
-func (f *JournalFollower) locate(ctx context.Context, ids []string) error {
-	f.mu.Lock()
-	unknown := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { _, known := f.at[id]; return known })
-	f.mu.Unlock()
-	if len(unknown) == 0 {
-		return nil
-	}
-	at, err := f.sink.Checkpoints(ctx, unknown)
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, id := range unknown {
-		f.at[id] = at[i]
 	}
 	return nil
 }
 
-// read gives the parts that come next, without the queues that have no news. A
-// queue that cannot be read keeps only itself waiting.
-func (f *JournalFollower) read(ctx context.Context, ids []string) ([]Part, error) {
-	parts := make([]Part, len(ids))
-	failed := make([]error, len(ids))
-	var group errgroup.Group
-	group.SetLimit(followReaders)
-	for i, id := range ids {
-		f.mu.Lock()
-		at := f.at[id]
-		f.mu.Unlock()
-		group.Go(func() error {
-			parts[i], failed[i] = f.next(ctx, id, at, max(followEvents/len(ids), 1))
-			return nil
-		})
+// rest waits for news, or for the next thing to do without any.
+func (f *JournalFollower) rest(ctx context.Context) {
+	ready, next := f.line.waiting()
+	if ready {
+		return
 	}
-	_ = group.Wait()
-	found := parts[:0]
-	for i, p := range parts {
-		switch {
-		case failed[i] != nil:
-		case p.Upto > p.After:
-			found = append(found, p)
-		default: // it was known already
-			f.mu.Lock()
-			if f.known[ids[i]] <= p.After {
-				delete(f.known, ids[i])
-			}
-			f.mu.Unlock()
-		}
+	if next.IsZero() || f.nextSweep.Before(next) {
+		next = f.nextSweep
 	}
-	if len(found) == 0 {
-		return nil, errors.Join(failed...)
-	}
-	return found, nil
+	wait(ctx, time.Until(next), f.line.signal)
 }
 
-// next reads a queue's events behind a version, whole entries, until there are
-// as many as asked for.
-func (f *JournalFollower) next(ctx context.Context, id string, after uint64, atLeast int) (Part, error) {
-	p := Part{Queue: id, After: after, Upto: after}
-	for len(p.Events) < atLeast {
-		entries, err := f.journal.Read(ctx, id, p.Upto, readEntries)
-		if errors.Is(err, queue.ErrTrimmed) && len(p.Events) == 0 {
-			if p.Upto, err = f.skip(ctx, id, p.Upto); err != nil {
-				return Part{}, err
-			}
-			continue
-		}
-		if err != nil {
-			return Part{}, err
-		}
-		for _, entry := range entries {
-			events, err := decodeEntry(entry)
-			if err != nil {
-				return Part{}, err
-			}
-			for _, e := range events {
-				if e.Version > p.Upto {
-					p.Events = append(p.Events, e)
-				}
-			}
-			if p.Upto = entry.Last; len(p.Events) >= atLeast {
-				return p, nil
-			}
-		}
-		if len(entries) == 0 {
-			return p, nil
-		}
+// wait ends after a duration, with a signal, or with ctx.
+func wait(ctx context.Context, d time.Duration, signal <-chan struct{}) {
+	if d <= 0 {
+		return
 	}
-	return p, nil
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-signal:
+	case <-timer.C:
+	}
 }
 
-// skip goes on behind events that are no longer there, which only happens where
-// the store has lost some or somebody trimmed it by hand.
-func (f *JournalFollower) skip(ctx context.Context, id string, after uint64) (uint64, error) {
-	s, err := f.journal.LoadSnapshot(ctx, id)
+// sweep looks for queues in which the sink is behind, a page of them each time,
+// with rounds in between.
+func (f *JournalFollower) sweep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, followWithin)
+	defer cancel()
+	last, err := f.sweepPage(ctx, f.swept)
 	if err != nil {
-		return 0, err
+		if f.unswept == 0 && ctx.Err() == nil {
+			f.log.Warn("the journals cannot be compared with what was followed", "error", err)
+		}
+		f.nextSweep = time.Now().Add(followBackoff << min(f.unswept, followBackoffs))
+		f.unswept++
+		return
 	}
-	if s.Version <= after {
-		return 0, fmt.Errorf("%w: its snapshot does not reach version %d", queue.ErrDamaged, after)
+	f.unswept, f.swept = 0, last
+	if last == "" {
+		f.nextSweep = time.Now().Add(f.sweepEvery)
 	}
-	f.log.Error("events are gone before they were followed", "queue", id, "after", after, "version", s.Version)
-	return s.Version, nil
+}
+
+// sweepPage gives the last queue of the page, or none where there was none.
+func (f *JournalFollower) sweepPage(ctx context.Context, after string) (last string, err error) {
+	ids, err := f.journal.Queues(ctx, after, sweepPage)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	versions, err := f.versions(ctx, ids)
+	if err != nil {
+		return "", err
+	}
+	at, err := f.sink.Checkpoints(ctx, ids)
+	if err != nil {
+		return "", err
+	}
+	for i, id := range ids {
+		f.line.found(id, versions[i], at[i])
+	}
+	return ids[len(ids)-1], nil
+}
+
+// versions asks for queues one by one where one of them is damaged, and leaves
+// that one out.
+func (f *JournalFollower) versions(ctx context.Context, ids []string) ([]uint64, error) {
+	versions, err := f.journal.Versions(ctx, ids)
+	if !errors.Is(err, queue.ErrDamaged) {
+		return versions, err
+	}
+	versions = make([]uint64, len(ids))
+	for i, id := range ids {
+		one, err := f.journal.Versions(ctx, []string{id})
+		switch {
+		case errors.Is(err, queue.ErrDamaged):
+			f.log.Error("a queue cannot be followed", "queue", id, "error", err)
+		case err != nil:
+			return nil, err
+		default:
+			versions[i] = one[0]
+		}
+	}
+	return versions, nil
+}
+
+// round hands some of what is new to the sink; full is true where there was as
+// much as a round takes, so that the next one need not wait for more.
+func (f *JournalFollower) round(ctx context.Context, now time.Time) (full bool, err error) {
+	most := followQueues
+	if f.failures > 1 {
+		most = 1 // only to see whether the sink is back
+	}
+	hand := f.line.pick(most, now)
+	if len(hand) == 0 {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, followWithin)
+	defer cancel()
+	full = len(hand) == most || hand[0].alone
+	if hand, err = f.locate(ctx, hand); err != nil || len(hand) == 0 {
+		return full, err
+	}
+	read, err := f.read(ctx, hand)
+	if err != nil || len(read.parts) == 0 {
+		return full, err
+	}
+	if err = f.give(ctx, read); errors.Is(err, ErrMoved) {
+		return false, nil
+	}
+	return full || read.full, err
+}
+
+// locate learns where the sink stands in queues of which that is not known, and
+// gives those of which there is more to be had.
+func (f *JournalFollower) locate(ctx context.Context, hand []*news) (behind []*news, err error) {
+	var unknown []string
+	for _, n := range hand {
+		if !n.located {
+			unknown = append(unknown, n.id)
+		}
+	}
+	var at []uint64
+	if len(unknown) > 0 {
+		if at, err = f.sink.Checkpoints(ctx, unknown); err != nil {
+			f.line.again(hand...)
+			return nil, err
+		}
+	}
+	for _, n := range hand {
+		if !n.located {
+			f.line.locate(n, at[0])
+			at = at[1:]
+		}
+		if n.picked > n.at {
+			behind = append(behind, n)
+		} else {
+			f.line.reached(n, n.at)
+		}
+	}
+	return behind, nil
+}
+
+// give hands what was read to the sink.
+func (f *JournalFollower) give(ctx context.Context, r *reading) error {
+	err := f.sink.Take(ctx, r.parts)
+	switch {
+	case err == nil:
+		for i, n := range r.from {
+			f.line.reached(n, r.parts[i].Upto)
+		}
+		if f.warned {
+			f.log.Info("the follower of the journals goes on")
+		}
+		f.failures, f.warned = 0, false
+		return nil
+	case errors.Is(err, ErrMoved): // somebody else is at work, who has read the same
+		f.line.lost(r.from...)
+		return err
+	case errors.Is(err, ErrAway):
+		f.line.again(r.from...)
+		return err
+	case len(r.from) > 1: // perhaps for the sake of one of them
+		for _, n := range r.from {
+			n.alone = true
+		}
+		f.line.again(r.from...)
+		return fmt.Errorf("%d queues: %w", len(r.from), err)
+	}
+	n := r.from[0]
+	first := n.failures == 0
+	f.line.delay(n, time.Now())
+	if f.failures > 0 {
+		return fmt.Errorf("queue %s: %w", n.id, err)
+	}
+	if first && ctx.Err() == nil { // the others go on, as it seems
+		f.log.Error("the events of a queue are not taken", "queue", n.id, "after", n.at, "error", err)
+	}
+	return errAside
 }

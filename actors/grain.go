@@ -60,6 +60,8 @@ type GrainDeps struct {
 	// events has them: its journal is trimmed no further. An error means that
 	// nothing is trimmed this time.
 	Followed func(ctx context.Context, queue string) (uint64, error)
+	// MaxUnfollowed bounds what is kept for them; see Unfollowed. Zero is the default.
+	MaxUnfollowed Unfollowed
 	// Passivate recognises the message that asks a grain to stop.
 	Passivate func(message any) bool
 }
@@ -78,6 +80,7 @@ type grain struct {
 
 	state     *queue.State // nil while it is loaded
 	committer *committer   // of that state
+	known     uint64       // the highest version known of the queue when the state was loaded
 	durable   uint64       // the newest version that was durable when the state was loaded or thrown away
 
 	current *item   // the one that is being decided
@@ -92,6 +95,7 @@ type grain struct {
 	snapshotting  bool
 	forgotten     bool // the outbox shrank since the last snapshot
 	captures      captures
+	backlog       backlog
 
 	passivating bool
 	deliveries  map[queue.TicketID]bool // transfers that are being sent to their targets
@@ -141,6 +145,7 @@ type (
 		happened map[queue.OpID]*queue.Event
 		trimmed  bool   // happened could not be read
 		known    uint64 // see GrainDeps.Known
+		followed uint64 // see GrainDeps.Followed
 		creating bool   // somebody waits to create the queue
 		absent   bool   // the queue never had an event
 		err      error
@@ -151,7 +156,10 @@ type (
 		durable   uint64
 		err       error
 	}
-	snapshotSaved struct{ err error }
+	snapshotSaved struct {
+		followed uint64
+		err      error
+	}
 )
 
 // Receive is the actor's only entry.
@@ -181,6 +189,8 @@ func (g *grain) Receive(ctx actor.Context) {
 		g.delivered(m)
 	case *snapshotSaved:
 		g.snapshotSaved(m)
+	case *followedTo:
+		g.lookedBack(m)
 	default:
 		if g.Passivate(m) {
 			g.passivating = true
@@ -244,7 +254,14 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 		it.answer = g.refusal(&queue.Error{Code: queue.Invalid, Detail: "The command cannot be understood."})
 		return true
 	}
+	if create, ok := command.Do.(*queue.Create); ok {
+		create.Known = g.known
+	}
 	decision, err := g.state.Decide(command)
+	// The arrival of a ticket that has left its source is not put off.
+	if err == nil && decision.Event != nil && m.GetArrive() == nil && !g.mayGrow() {
+		err = queue.ErrNotFollowed
+	}
 	switch refused := (*queue.Error)(nil); {
 	case errors.Is(err, queue.ErrNobodyWaits):
 		it.answer = &messages.Answer{Version: g.state.Version()}
@@ -264,6 +281,7 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 			panic(err) // what was decided fits, or the core is broken
 		}
 		it.event = decision.Event
+		g.backlog.add(it.event)
 		if g.sinceSnapshot++; g.snapshotDue() {
 			g.capture()
 		}
@@ -316,7 +334,7 @@ func (g *grain) reset(failed []*item) {
 
 // maybeStop ends a passivated grain once nothing is under way any more.
 func (g *grain) maybeStop(ctx actor.Context) {
-	if !g.passivating || g.loading != nil || g.snapshotting || len(g.deliveries) > 0 ||
+	if !g.passivating || g.loading != nil || g.snapshotting || g.backlog.looking || len(g.deliveries) > 0 ||
 		g.committer != nil && !g.committer.idle() {
 		return
 	}

@@ -80,6 +80,9 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 		}
 		if versions[0] == 0 {
 			m.absent = true
+			if known, err := g.Known(ctx, id); err == nil && known > 0 {
+				g.Log.Error("the store has lost the whole journal of a queue", "queue", id, "version", known)
+			}
 			return nil
 		}
 	}
@@ -87,9 +90,7 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 	if m.head, err = g.Journal.Claim(ctx, id, m.owner); err != nil {
 		return err
 	}
-	if m.known, err = g.Known(ctx, id); err != nil {
-		g.Log.Warn("it cannot be known whether the journal is whole", "queue", id, "error", err)
-	}
+	g.readOutside(ctx, m)
 	m.state = queue.New(g.id)
 	snapshot, err := g.Journal.LoadSnapshot(ctx, id)
 	switch {
@@ -163,6 +164,23 @@ func readEvents(ctx context.Context, j Journal, id string, after uint64, fn func
 	}
 }
 
+// knownWithin bounds how long a load waits for what is known outside the
+// journal: the queue is served without.
+const knownWithin = time.Second
+
+// readOutside asks what is known of the queue elsewhere.
+func (g *grain) readOutside(ctx context.Context, m *loaded) {
+	ctx, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	var err error
+	if m.known, err = g.Known(ctx, string(g.id)); err != nil {
+		g.Log.Warn("it cannot be known whether the journal is whole", "queue", string(g.id), "error", err)
+	}
+	if m.followed, err = g.Followed(ctx, string(g.id)); err != nil {
+		m.followed = m.head.Version // it is looked at again when it matters
+	}
+}
+
 // loaded takes the new state up and goes through everything that waited.
 func (g *grain) loaded(m *loaded) {
 	if m != g.loading {
@@ -177,11 +195,16 @@ func (g *grain) loaded(m *loaded) {
 		g.loadFailed(m.err)
 		return
 	}
-	known := max(g.durable, m.known)
+	g.known = max(g.durable, m.known)
 	g.state, g.durable = m.state, m.head.Version
 	g.committer = newCommitter(g.grainContext, m.owner, m.head)
-	if m.head.Version < known && m.state.Exists() {
-		g.newEpoch(known)
+	g.backlog.begin(g.MaxUnfollowed, m.followed, m.head.Version)
+	switch {
+	case m.head.Version >= g.known:
+	case m.state.Exists():
+		g.newEpoch(g.known)
+	default: // see queue.Create
+		g.log.Error("the store has lost the queue's events; it can be made again above them", "version", g.known, "left", m.head.Version)
 	}
 	g.sinceSnapshot = m.events
 	// Of what is durable: the transfers that are decided below are not yet.

@@ -37,6 +37,8 @@ type Projector struct {
 	mu    sync.Mutex
 	dirty map[string]struct{}
 
+	failing bool // it has been said so; Run's alone
+
 	caughtUp chan struct{}
 }
 
@@ -64,9 +66,8 @@ func (p *Projector) Run(ctx context.Context) error {
 	for {
 		if !swept {
 			err := p.Sweep(ctx)
-			if swept = err == nil; !swept {
-				p.log.Warn("the journals cannot be compared with the list of queues", "error", err)
-			}
+			swept = err == nil
+			p.report(err)
 		}
 		for swept && p.project(ctx) {
 		}
@@ -80,6 +81,17 @@ func (p *Projector) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// report says once that the list is behind, and once that it goes on.
+func (p *Projector) report(err error) {
+	switch {
+	case err != nil && !p.failing:
+		p.log.Warn("the list of queues cannot be kept up for now", "error", err)
+	case err == nil && p.failing:
+		p.log.Info("the list of queues is kept up again")
+	}
+	p.failing = err != nil
 }
 
 func (p *Projector) idle() bool {
@@ -109,8 +121,11 @@ func (p *Projector) project(ctx context.Context) bool {
 			views[id] = v
 		}
 	}
-	if err := p.list.PutViews(ctx, views); err != nil {
-		p.log.Warn("the list of queues cannot be kept up", "error", err)
+	err := p.list.PutViews(ctx, views)
+	if len(views) > 0 {
+		p.report(err)
+	}
+	if err != nil {
 		for id := range views {
 			p.Note(id)
 		}

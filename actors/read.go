@@ -57,7 +57,7 @@ func (g *grain) readTicket(v *messages.View, q *messages.ReadTicket) {
 		v.Problem = problem(queue.ErrTicketNotFound)
 		return
 	}
-	v.Tickets = []*messages.Placed{{Ticket: ticketToMessage(t), Position: uint32(position)}}
+	v.Tickets = []*messages.Placed{{Ticket: TicketToMessage(t), Position: uint32(position)}}
 }
 
 // readList gives a page: the tickets of each asked state in its order, from
@@ -103,7 +103,7 @@ func (g *grain) page(v *messages.View, state queue.TicketState, from, limit int)
 			return false
 		}
 		if t.State == state { // the finished states share one line
-			p := &messages.Placed{Ticket: ticketToMessage(t)}
+			p := &messages.Placed{Ticket: TicketToMessage(t)}
 			if state == queue.Waiting {
 				p.Position = uint32(index + 1)
 			}
@@ -131,7 +131,7 @@ func (g *grain) readNumber(v *messages.View, q *messages.ReadList, limit int) {
 		for _, t := range g.state.ByNumber(q.Number) {
 			if t.State == queue.TicketState(state) {
 				_, position, _ := g.state.Ticket(t.ID)
-				found = append(found, &messages.Placed{Ticket: ticketToMessage(t), Position: uint32(position)})
+				found = append(found, &messages.Placed{Ticket: TicketToMessage(t), Position: uint32(position)})
 			}
 		}
 	}
@@ -153,12 +153,12 @@ func (g *grain) readSnapshot(v *messages.View, q *messages.ReadSnapshot) {
 	v.Next = nil
 	for _, state := range []queue.TicketState{queue.Called, queue.Serving} {
 		g.state.Page(state, 0, func(t *queue.Ticket) bool {
-			v.ActiveTickets = append(v.ActiveTickets, ticketToMessage(t))
+			v.ActiveTickets = append(v.ActiveTickets, TicketToMessage(t))
 			return true
 		})
 	}
 	g.state.Page(queue.Held, 0, func(t *queue.Ticket) bool {
-		v.Held = append(v.Held, ticketToMessage(t))
+		v.Held = append(v.Held, TicketToMessage(t))
 		return true
 	})
 	if g.state.Waiting() > limit {
@@ -204,7 +204,7 @@ func (c *captures) part(q *messages.ReadSnapshot) *messages.View {
 		v := &messages.View{Version: held.version}
 		start := int(q.From) - held.from
 		for j := start; j >= 0 && j < len(held.tickets) && len(v.Tickets) < int(min(q.WaitingLimit, maxPage)); j++ {
-			v.Tickets = append(v.Tickets, &messages.Placed{Ticket: ticketToMessage(held.tickets[j]), Position: uint32(held.from + j + 1)})
+			v.Tickets = append(v.Tickets, &messages.Placed{Ticket: TicketToMessage(held.tickets[j]), Position: uint32(held.from + j + 1)})
 		}
 		if start+len(v.Tickets) < len(held.tickets) {
 			v.Capture = held.id

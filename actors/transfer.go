@@ -83,6 +83,9 @@ func (g *grain) keepPlace(m *messages.KeepPlace) *messages.Answer {
 		g.state.FreePlace(old)
 		return &messages.Answer{Version: g.state.Version()}
 	}
+	if !g.mayGrow() {
+		return g.refusal(queue.ErrNotFollowed)
+	}
 	var refused *queue.Error
 	if errors.As(g.state.KeepPlace(old, g.Now()), &refused) {
 		return g.refusal(refused)
@@ -142,7 +145,7 @@ func (g *grainContext) arrive(ctx context.Context, old *queue.Ticket, by string)
 	target := string(old.TransferQueue)
 	answer, err := g.Request(ctx, QueueKind, target, &messages.Command{
 		Queue: target, By: by, Op: op[:], Keyed: true, Fingerprints: []uint64{0},
-		Action: &messages.Command_Arrive{Arrive: &messages.Arrive{Old: ticketToMessage(old)}},
+		Action: &messages.Command_Arrive{Arrive: &messages.Arrive{Old: TicketToMessage(old)}},
 	})
 	if err != nil {
 		return nil, err

@@ -55,6 +55,8 @@ const (
 	OperateTickets               // every other command on tickets
 	ConfigureQueue               // change a queue's fields, status and rules
 	ManageQueues                 // create and delete
+	ReadStatistics               // what happened in a queue
+	ReadHistory                  // finished tickets
 	ManageLetters                // dead letters: list, send again, delete
 )
 
@@ -66,6 +68,8 @@ var mayDo = map[Action][]Level{
 	OperateTickets: {Admin, Supervisor, Attendant},
 	ConfigureQueue: {Admin, Supervisor},
 	ManageQueues:   {Admin},
+	ReadStatistics: {Admin, Supervisor},
+	ReadHistory:    {Admin, Supervisor},
 	ManageLetters:  {Admin, Supervisor},
 }
 

@@ -104,6 +104,10 @@ type Directory interface {
 	// ReservePrefix gives the default prefix of a queue that is to be made.
 	ReservePrefix(ctx context.Context, id string) (string, error)
 	ReleasePrefix(ctx context.Context, id string) error
+	// Statistics gives what happened in a queue between each edge and the next
+	// one, and in all of them. A wait is within target where it took no more
+	// than so many whole seconds.
+	Statistics(ctx context.Context, id string, edges []time.Time, target int64) (parts []Statistics, total Statistics, err error)
 }
 
 // Passwords checks a password against a hash, in the same time for an empty
@@ -136,6 +140,7 @@ type Readiness struct {
 type Options struct {
 	Queues    QueueService
 	Directory Directory
+	History   History
 	Passwords Passwords
 	Sealer    Sealer
 	TokenKeys []TokenKey // the first one signs, all verify

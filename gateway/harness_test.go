@@ -104,7 +104,7 @@ func start(t testing.TB, options ...func(*Options)) *env {
 		t.Fatal(err)
 	}
 	o := Options{
-		Queues: e.queues, Directory: directoryOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
+		Queues: e.queues, Directory: directoryOf{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
 		Log: log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
 		Rules: NewRulebook(ruleStore{e.dir}, log),
 	}
@@ -250,6 +250,22 @@ func (a directoryOf) ReservePrefix(ctx context.Context, id string) (string, erro
 
 func (a directoryOf) ReleasePrefix(ctx context.Context, id string) error {
 	return adapted(a.d.ReleasePrefix(ctx, id))
+}
+
+func (a directoryOf) Statistics(ctx context.Context, id string, edges []time.Time, target int64) ([]Statistics, Statistics, error) {
+	parts, total, err := a.d.Statistics(ctx, directory.StatisticsQuery{Queue: id, Edges: edges, Target: target})
+	out := make([]Statistics, len(parts))
+	for i := range parts {
+		out[i] = statisticsOf(parts[i])
+	}
+	return out, statisticsOf(total), adapted(err)
+}
+
+func statisticsOf(s directory.Statistics) Statistics {
+	return Statistics{
+		Arrivals: s.Arrivals, Served: s.Served, NoShows: s.NoShows, Removed: s.Removed,
+		Wait: Durations(s.Wait), Handle: Durations(s.Handle), Within: s.Within,
+	}
 }
 
 // addUser adds a user without a password and logs it in.

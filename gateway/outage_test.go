@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"nowserving/actors/queue"
 	"nowserving/messages"
@@ -49,6 +50,9 @@ func (away) UserByID(context.Context, string) (User, error)    { return User{}, 
 func (away) UserByEmail(context.Context, string) (User, error) { return User{}, errAway }
 func (away) ListQueues(context.Context, []string, string, int) ([]QueueRow, error) {
 	return nil, errAway
+}
+func (away) Statistics(context.Context, string, []time.Time, int64) ([]Statistics, Statistics, error) {
+	return nil, Statistics{}, errAway
 }
 func (away) PutQueue(context.Context, QueueRow) error              { return errAway }
 func (away) ReservePrefix(context.Context, string) (string, error) { return "", errAway }

@@ -216,6 +216,7 @@ func TestLevels(t *testing.T) {
 	)
 	calls := []struct{ method, path, body, who string }{
 		{"GET", "/queues/a", "", all}, {"GET", "/queues/a/tickets", "", all}, {"GET", "/queues/a/tickets/TICKET", "", all}, {"GET", "/queues", "", all}, {"GET", "/me", "", all},
+		{"GET", "/history", "", config}, {"GET", "/history?queue=a", "", config},
 		{"POST", "/queues/a/tickets", "", enqueue},
 		{"PATCH", "/queues/a/tickets/TICKET", "{}", operate}, {"DELETE", "/queues/a/tickets/TICKET", "", operate},
 		{"PATCH", "/queues/a/tickets/OWN", "{}", enqueue}, {"DELETE", "/queues/a/tickets/OWN", "", enqueue},
@@ -324,7 +325,7 @@ func TestConflicts(t *testing.T) {
 func TestOddRequests(t *testing.T) {
 	t.Parallel()
 	e := start(t)
-	for _, path := range []string{"/nothing", "/history", "/users", "/public/queues/a", "/queues/a/statistics", "/queues/", "/QUEUES"} {
+	for _, path := range []string{"/nothing", "/users", "/public/queues/a", "/queues/a/nothing", "/queues/", "/QUEUES"} {
 		e.get(path).want(404, "not_found")
 	}
 	if r := e.do(call{method: "PUT", path: "/queues"}).want(405, "method_not_allowed"); r.header.Get("Allow") == "" {

@@ -153,7 +153,12 @@ func appendConfig(dst []byte, config *messages.Config) []byte {
 // appendEvent writes the whole frame of an event. A deletion is no event
 // outside: whoever follows a queue says "gone" instead.
 func (r *renderer) appendEvent(dst []byte, queueID string, e *messages.Event, full bool) []byte {
-	dst = append(dst, `{"type":"event","queue":`...)
+	return r.appendEventFields(append(dst, `{"type":"event",`...), queueID, e, full)
+}
+
+// appendEventFields writes an event's fields and the closing brace.
+func (r *renderer) appendEventFields(dst []byte, queueID string, e *messages.Event, full bool) []byte {
+	dst = append(dst, `"queue":`...)
 	dst = appendString(dst, queueID)
 	dst = append(dst, `,"version":`...)
 	dst = strconv.AppendUint(dst, e.Version, 10)

@@ -44,6 +44,7 @@ func (g *Gateway) route() {
 	api.Delete("/queues/:queue", g.authenticated(g.queueCommand("delete")))
 	api.Post("/queues/:queue/call-next", g.authenticated(g.ticketCommand("call_next")))
 
+	api.Get("/queues/:queue/statistics", g.authenticated(g.statistics))
 	api.Get("/queues/:queue/rules", g.authenticated(g.getRules))
 	api.Put("/queues/:queue/rules", g.authenticated(g.putRules))
 	api.Post("/queues/:queue/rules/test", g.authenticated(g.testRules))
@@ -57,6 +58,7 @@ func (g *Gateway) route() {
 	api.Get("/queues/:queue/tickets/:ticket", g.authenticated(g.getTicket))
 	api.Patch("/queues/:queue/tickets/:ticket", g.authenticated(g.ticketCommand("update")))
 	api.Delete("/queues/:queue/tickets/:ticket", g.authenticated(g.removeTicket))
+	api.Get("/history", g.authenticated(g.listHistory))
 	for path, command := range ticketVerbs {
 		api.Post("/queues/:queue/tickets/:ticket/"+path, g.authenticated(g.ticketCommand(command)))
 	}

@@ -58,6 +58,19 @@ var journalCases = []struct {
 		wantError(t, err, queue.ErrGap)
 		wantEntries(t, s, "q", 0, 10, a)
 	}},
+	{"appends handed over one behind the other stand in that order", handsOver},
+	{"what is handed over behind a refused append is refused", func(t *testing.T, s *store) {
+		l := claim(t, s, "q")
+		a := l.append(1, "a")
+		wrong := queue.Entry{First: 3, Last: 3, Op: random16()}
+		next := queue.Entry{First: 4, Last: 4, Op: random16()}
+		answers := make(chan error, 2)
+		s.Append("q", l.owner, a.Op, wrong, func(err error) { answers <- err })
+		s.Append("q", l.owner, wrong.Op, next, func(err error) { answers <- err })
+		wantError(t, <-answers, queue.ErrGap)
+		wantError(t, <-answers, queue.ErrGap)
+		wantEntries(t, s, "q", 0, 10, a)
+	}},
 	{"the same append again is success", func(t *testing.T, s *store) {
 		l := claim(t, s, "q")
 		prev := l.head.Op
@@ -388,4 +401,44 @@ func writesManyQueues(t *testing.T, s *store) {
 		})
 	}
 	wg.Wait()
+}
+
+// handsOver appends to several queues without waiting for any answer.
+func handsOver(t *testing.T, s *store) {
+	const queues, entries = 5, 200
+	type answer struct {
+		queue, entry int
+		err          error
+	}
+	answers := make(chan answer, queues*entries)
+	var lines [queues]*line
+	for q := range lines {
+		lines[q] = claim(t, s, fmt.Sprint("q", q))
+	}
+	for i := range entries {
+		for q, l := range lines {
+			e := l.entry(1+i%3, fmt.Append(nil, q, i))
+			s.Append(l.queue, l.owner, l.head.Op, e, func(err error) { answers <- answer{q, i, err} })
+			l.head.Version, l.head.Op = e.Last, e.Op
+		}
+	}
+	var answered [queues]int
+	for range queues * entries {
+		a := <-answers
+		if a.err != nil || a.entry != answered[a.queue] {
+			t.Fatalf("queue %d: entry %d was answered %v after %d others", a.queue, a.entry, a.err, answered[a.queue])
+		}
+		answered[a.queue]++
+	}
+	for q, l := range lines {
+		got, err := s.Read(t.Context(), l.queue, 0, entries+1)
+		if err != nil || len(got) != entries {
+			t.Fatal(l.queue, len(got), err)
+		}
+		for i, e := range got {
+			if string(e.Data) != fmt.Sprint(q, i) {
+				t.Fatalf("%s: entry %d holds %q", l.queue, i, e.Data)
+			}
+		}
+	}
 }

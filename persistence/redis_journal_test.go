@@ -176,6 +176,57 @@ func TestRedisSwallowedReplyIsUnknown(t *testing.T) {
 	l.append(1, "b")
 }
 
+// Of appends that were handed over one behind the other when the connection
+// broke, those that happened are the first ones, and none is said not to have.
+func TestRedisConnectionBreaksUnderManyAppends(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartWith(t, redistest.Options{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	proxy := &swallower{Listener: listener}
+	go proxy.serve(server.Addr())
+	j := openRedis(t, "redis://"+listener.Addr().String(), RedisOptions{})
+	l := claim(t, j, "q")
+	const n = 300
+	var entries []queue.Entry
+	answers := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		e := l.entry(1, []byte("x"))
+		entries = append(entries, e)
+		wg.Add(1)
+		j.Append("q", l.owner, l.head.Op, e, func(err error) { answers[i] = err; wg.Done() })
+		l.head.Version, l.head.Op = e.Last, e.Op
+		if i == n/2 {
+			proxy.arm()
+		}
+	}
+	wg.Wait()
+	stored, err := j.Read(t.Context(), "q", 0, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range stored {
+		if e.Op != entries[i].Op {
+			t.Fatalf("entry %d is another one", i)
+		}
+	}
+	for i, err := range answers {
+		switch {
+		case err == nil && i >= len(stored):
+			t.Fatalf("append %d was acknowledged, %d are there", i, len(stored))
+		case errors.Is(err, queue.ErrUnavailable) && i < len(stored):
+			t.Fatalf("append %d is there although it was said not to be", i)
+		}
+	}
+	if !errors.Is(answers[n-1], queue.ErrUnknown) && !errors.Is(answers[n-1], queue.ErrUnavailable) && !errors.Is(answers[n-1], queue.ErrGap) {
+		t.Fatal("the connection did not break", answers[n-1])
+	}
+}
+
 func TestRedisThatHangsLeavesTheFateUnknown(t *testing.T) {
 	t.Parallel()
 	server := redistest.StartWith(t, redistest.Options{})

@@ -15,9 +15,12 @@ import (
 // library has it too, but hands a connection to one caller at a time: write,
 // then wait.
 
-// maxReply bounds one bulk string of a reply. None of the replies to what a
-// pipe sends is near it.
-const maxReply = 1 << 20
+// Bounds of a reply. None to what a pipe sends is near them.
+const (
+	maxReply   = 1 << 20 // bytes of a string
+	maxList    = 64
+	maxNesting = 4
+)
 
 // redisReply is an error that Redis answered; the client library's errors of
 // that kind look the same to errors.As.
@@ -92,7 +95,9 @@ var ownerEnd = strconv.Itoa(len(queue.OwnerID{}) - 1)
 
 // readReply reads one reply: a string, an int64, nil, a redisReply or a list of
 // these. Its error ends the connection.
-func readReply(r *bufio.Reader) (any, error) {
+func readReply(r *bufio.Reader) (any, error) { return readNested(r, 0) }
+
+func readNested(r *bufio.Reader, depth int) (any, error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return nil, err
@@ -109,7 +114,7 @@ func readReply(r *bufio.Reader) (any, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	switch {
-	case err != nil || n > maxReply && kind != ':':
+	case err != nil, kind == '$' && n > maxReply, kind == '*' && (n > maxList || depth == maxNesting):
 		return nil, fmt.Errorf("%w: a length of %.20q", errProtocol, text)
 	case kind == ':':
 		return n, nil
@@ -124,7 +129,7 @@ func readReply(r *bufio.Reader) (any, error) {
 	case kind == '*':
 		list := make([]any, n)
 		for i := range list {
-			if list[i], err = readReply(r); err != nil {
+			if list[i], err = readNested(r, depth+1); err != nil {
 				return nil, err
 			}
 		}

@@ -50,8 +50,11 @@ func (s *State) applyQueue(e *Event) error {
 		s.loc = location(e.Config.Timezone)
 	}
 	s.config, s.status, s.epoch, s.exists = e.Config, e.Status, e.Epoch, true
-	if e.Seq != 0 { // see NewEpoch
-		s.seq = e.Seq
+	if e.Seq != 0 { // see goBeyond
+		if e.Day > s.day {
+			s.issued = nil
+		}
+		s.day, s.seq, s.issuedAt = e.Day, e.Seq, e.At
 	}
 	return nil
 }

@@ -128,7 +128,10 @@ func (s *State) done(c *Command) (uint64, error) {
 
 // stamp fills in what every event has.
 func (s *State) stamp(e *Event, c *Command) {
-	e.Version, e.By, e.At = s.version+1, c.By, s.now(c)
+	if e.Version == 0 { // else it begins an epoch far above
+		e.Version = s.version + 1
+	}
+	e.By, e.At = c.By, s.now(c)
 	e.Op, e.Keyed = c.Op, c.Keyed
 	if len(c.Fingerprints) > 0 {
 		e.Fingerprint = c.Fingerprints[0]

@@ -19,8 +19,9 @@ func (st *stage) action(verb string, w *words) Action {
 		if epoch == "" {
 			epoch = "e1"
 		}
+		known := uint64(w.number("known"))
 		_, config := configWords(w)
-		return &Create{Epoch: epoch, Config: config.Defaults("bank")}
+		return &Create{Epoch: epoch, Config: config.Defaults("bank"), Known: known}
 	case "configure":
 		fields, config := configWords(w)
 		return &Configure{Fields: fields, Config: config}

@@ -206,6 +206,10 @@ func (st *stage) beside(queue *witness, verb string, w *words) ([]string, bool) 
 	case "delivered":
 		queue.delivered(named(w.shift()))
 		return []string{fmt.Sprintf("outbox: %d", len(s.Outbox()))}, true
+	case "lost":
+		// The store has lost events; known is the highest version known elsewhere.
+		e := queue.newEpoch(uint64(w.number("known")), w.take("epoch"), OpID{9}, st.clock)
+		return []string{eventWords(e), lineWords(s)}, true
 	case "restart":
 		// Another activation: from an image, and without the places.
 		queue.restore()

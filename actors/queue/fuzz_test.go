@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -51,6 +52,9 @@ func (w *witness) step(wi wish, clock Time) (Decision, error) {
 		w.delivered(wi.old)
 	case takeImage:
 		w.restore()
+	case loseEvents:
+		w.losses++
+		w.newEpoch(w.live.Version()+uint64(w.losses%3), fmt.Sprint("lost", w.losses), OpID{0xff, byte(w.losses)}, clock)
 	case noSide:
 		return w.do(wi.cmd)
 	}

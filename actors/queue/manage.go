@@ -7,18 +7,25 @@ package queue
 type Create struct {
 	Epoch  string // names the new history; never used before
 	Config Config
+	// Known is the highest version of the queue that is known outside its
+	// journal: above the state's own where the store has lost events.
+	Known uint64
 }
 
 func (*Create) subject() TicketID { return TicketID{} }
 
 func (a *Create) validate() error { return a.Config.validate() }
 
-func (a *Create) decide(s *State, _ *Command) (*Event, error) {
+func (a *Create) decide(s *State, c *Command) (*Event, error) {
 	if s.exists {
 		return nil, ErrQueueExists
 	}
 	config := a.Config
-	return &Event{Kind: QueueConfigured, Epoch: a.Epoch, Config: &config, Status: Open}, nil
+	e := &Event{Kind: QueueConfigured, Epoch: a.Epoch, Config: &config, Status: Open}
+	if a.Known > s.version {
+		s.goBeyond(a.Known, s.now(c), config.Timezone, e)
+	}
+	return e, nil
 }
 
 // Configure changes the named fields of the configuration.
@@ -49,18 +56,30 @@ func (a *SetStatus) decide(*State, *Command) (*Event, error) {
 	return &Event{Kind: kinds[a.Status], Status: a.Status}, nil
 }
 
-// skipNumbers is how far a new epoch moves the day's numbers on: those that the
-// lost events gave out are in people's hands.
+// skipNumbers is how far a new epoch moves the day's numbers on at least: those
+// that the lost events gave out are in people's hands.
 const skipNumbers = 500
 
 // NewEpoch is the event with which a queue goes on whose store has lost events:
 // a new history above every version that was ever known.
 func (s *State) NewEpoch(known uint64, epoch string, op OpID, now Time) *Event {
-	return &Event{
-		Version: max(known, s.version) + 1, Epoch: epoch, At: max(now, s.lastAt), Kind: QueueConfigured,
-		Config: s.config, Status: s.status, Waiting: s.Waiting(), Active: s.Active(),
-		Day: s.day, Seq: s.seq + skipNumbers, Op: op,
+	e := &Event{
+		Epoch: epoch, At: max(now, s.lastAt), Kind: QueueConfigured,
+		Config: s.config, Status: s.status, Waiting: s.Waiting(), Active: s.Active(), Op: op,
 	}
+	s.goBeyond(known, e.At, s.config.Timezone, e)
+	return e
+}
+
+// goBeyond lets an event begin an epoch above every version that was known. Each
+// lost event may have given out one number, today's too where none is left of today.
+func (s *State) goBeyond(known uint64, now Time, timezone string, e *Event) {
+	lost := max(known, s.version) - s.version
+	e.Version, e.Day, e.Seq = s.version+lost+1, s.day, s.seq
+	if today := serviceDay(now, location(timezone)); today > s.day {
+		e.Day, e.Seq = today, 0
+	}
+	e.Seq += max(skipNumbers, lost)
 }
 
 // Delete ends the queue's history. Tickets that wait, are held or active forbid it.

@@ -29,6 +29,7 @@ const (
 	freePlace
 	deliver
 	takeImage
+	loseEvents
 )
 
 // scriptStart is 2025-03-08 12:00 UTC; a clock change in New York is near.
@@ -85,6 +86,9 @@ func (p *script) draw(s *State) wish {
 	case 30:
 		return wish{side: deliver, old: firstOut(s)}
 	case 31:
+		if flags&0x0f == 0x0f && s.Exists() {
+			return wish{side: loseEvents}
+		}
 		return wish{side: takeImage}
 	}
 	c := &Command{At: p.clock, By: p.one("ann", "ben", "cyd", "int"), Do: p.action(op%32, s)}

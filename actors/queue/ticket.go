@@ -68,6 +68,16 @@ var sourceNames = [...]string{"", "rest", "websocket", "amqp", "grpc", "public"}
 // String gives the source's name in the contract.
 func (s Source) String() string { return sourceNames[s] }
 
+// ParseSource is the inverse of String; false for an unknown name.
+func ParseSource(name string) (Source, bool) {
+	for i, n := range sourceNames {
+		if i > 0 && n == name {
+			return Source(i), true
+		}
+	}
+	return 0, false
+}
+
 // Ticket is one service request in one queue. A Ticket is never changed once
 // it stands in a state: every event carries a new value, so that snapshots and
 // readers can hold old ones without a lock or a copy.

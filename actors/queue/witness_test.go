@@ -18,6 +18,7 @@ type witness struct {
 	replayed *State // was only ever given copies of live's events
 	restored *State // the same from an image on; nil until one was taken
 	known    map[TicketID]*Ticket
+	losses   int  // of events, in the store
 	thorough bool // compare everything after every step, not only what was touched
 }
 
@@ -47,6 +48,18 @@ func (w *witness) do(c *Command) (Decision, error) {
 	w.apply(d.Event)
 	unchanged()
 	return d, nil
+}
+
+// newEpoch goes on as after events were lost up to a version.
+func (w *witness) newEpoch(known uint64, epoch string, op OpID, now Time) *Event {
+	w.t.Helper()
+	seq, tickets := w.live.seq, len(w.live.Image().Tickets)
+	e := w.live.NewEpoch(known, epoch, op, now)
+	w.apply(e)
+	if w.live.Version() <= known || w.live.Epoch() != epoch || w.live.seq <= seq || len(w.live.Image().Tickets) > tickets {
+		w.t.Fatalf("the new epoch %s begins at version %d and sequence %d", w.live.Epoch(), w.live.Version(), w.live.seq)
+	}
+	return e
 }
 
 // watch holds the command's ticket, or the first in line where it names none, to
@@ -83,7 +96,8 @@ func (w *witness) decideRestored(c *Command, d Decision, err error) {
 
 func (w *witness) apply(e *Event) {
 	w.t.Helper()
-	if e.Version != w.live.Version()+1 {
+	// Only a new epoch leaves versions out.
+	if next := w.live.Version() + 1; e.Version < next || e.Version > next && e.Epoch == w.live.Epoch() {
 		w.t.Fatalf("event %d at version %d", e.Version, w.live.Version())
 	}
 	for _, s := range []*State{w.live, w.replayed, w.restored} {

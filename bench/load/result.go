@@ -74,8 +74,12 @@ func (r *Result) Print(w io.Writer) {
 		fmt.Fprintf(w, ", %.0f/s asked for", r.TargetRate)
 	}
 	fmt.Fprint(w, ")\n")
+	width := 16
+	for name := range r.Ops {
+		width = max(width, len(name))
+	}
 	line := func(name string, l Latency) {
-		fmt.Fprintf(w, "  %-16s %10d   p50 %8.3f   p99 %8.3f   p99.9 %8.3f   max %8.3f ms\n", name, l.Count, l.P50, l.P99, l.P999, l.Max)
+		fmt.Fprintf(w, "  %-*s %10d   p50 %8.3f   p99 %8.3f   p99.9 %8.3f   max %8.3f ms\n", width, name, l.Count, l.P50, l.P99, l.P999, l.Max)
 	}
 	line("all", r.Latency)
 	for _, name := range slices.Sorted(maps.Keys(r.Ops)) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -37,25 +36,21 @@ const (
 )
 
 // DeadLetters publishes to nowserving.dead.
-type DeadLetters struct {
-	conn *Conn
-
-	mu        sync.Mutex
-	session   *Session
-	publisher *Publisher // of that session
-}
+type DeadLetters struct{ publisher standingPublisher }
 
 // NewDeadLetters publishes on a connection, which should not be the one that
 // the requests are consumed on.
-func NewDeadLetters(conn *Conn) *DeadLetters { return &DeadLetters{conn: conn} }
+func NewDeadLetters(conn *Conn) *DeadLetters {
+	return &DeadLetters{standingPublisher{conn: conn, underway: deadUnderway}}
+}
 
 // Bury publishes dead letters in order and waits for RabbitMQ to have them. It
 // gives how many, from the first on, it certainly has; others it may have.
 func (d *DeadLetters) Bury(ctx context.Context, letters []actors.DeadLetter) (int, error) {
-	if !d.conn.Up() {
+	if !d.publisher.conn.Up() {
 		return 0, ErrNotPublished
 	}
-	s, p, err := d.current(ctx)
+	s, p, err := d.publisher.current(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNotPublished, err)
 	}
@@ -68,29 +63,6 @@ func (d *DeadLetters) Bury(ctx context.Context, letters []actors.DeadLetter) (in
 		s.Drop() // the queue is gone; a new connection declares it
 	}
 	return n, err
-}
-
-// current gives a publisher of the present connection.
-func (d *DeadLetters) current(ctx context.Context) (*Session, *Publisher, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s, err := d.conn.Session(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if d.publisher != nil && d.session == s {
-		select {
-		case <-d.publisher.Ended():
-		default:
-			return s, d.publisher, nil
-		}
-	}
-	p, err := s.NewPublisher(deadUnderway)
-	if err != nil {
-		return nil, nil, err
-	}
-	d.session, d.publisher = s, p
-	return s, p, nil
 }
 
 // deadMessage is the message as it came, with why it died. It leaves out what

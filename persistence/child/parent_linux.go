@@ -5,5 +5,8 @@ import (
 	"syscall"
 )
 
-// dieWithParent keeps a test that crashes from leaving its server behind.
-func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+// dieWithParent keeps a parent that crashes from leaving its server behind. A
+// Ctrl-C is the parent's alone: it stops its servers in an order of its own.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}

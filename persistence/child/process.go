@@ -25,15 +25,8 @@ type Process struct {
 	exited chan struct{}
 }
 
-// Start starts cmd and waits until a line of its output holds ready. A server
-// that ends before that, or takes longer than 20 s, is an error with the last
-// lines that it said.
-func Start(cmd *exec.Cmd, ready string) (*Process, error) {
-	out, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdout, cmd.Stderr = in, in
+// Run starts cmd and does not wait for it. What it says goes where cmd says.
+func Run(cmd *exec.Cmd) (*Process, error) {
 	dieWithParent(cmd)
 	p := &Process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error, 1)
@@ -44,13 +37,29 @@ func Start(cmd *exec.Cmd, ready string) (*Process, error) {
 		defer runtime.UnlockOSThread()
 		defer close(p.exited)
 		err := cmd.Start()
-		_ = in.Close()
 		started <- err
 		if err == nil {
 			_ = cmd.Wait()
 		}
 	}()
 	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Start starts cmd and waits until a line of its output holds ready. A server
+// that ends before that, or takes longer than 20 s, is an error with the last
+// lines that it said.
+func Start(cmd *exec.Cmd, ready string) (*Process, error) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = in, in
+	p, err := Run(cmd)
+	_ = in.Close()
+	if err != nil {
 		_ = out.Close()
 		return nil, err
 	}
@@ -93,8 +102,32 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
+// Stop asks it to end (SIGTERM), kills it where it takes longer than within,
+// and waits until it is gone. It tells whether it ended by itself.
+func (p *Process) Stop(within time.Duration) bool {
+	if terminate(p.cmd.Process) == nil {
+		select {
+		case <-p.exited:
+			return true
+		case <-time.After(within):
+		}
+	}
+	p.Kill()
+	return false
+}
+
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// State says how it ended, and is empty while it runs.
+func (p *Process) State() string {
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.String()
+	default:
+		return ""
+	}
+}
 
 // FreePort gives a port of 127.0.0.1 that nothing listens on. Another process
 // can take it before it is used.

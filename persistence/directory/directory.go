@@ -137,7 +137,7 @@ func (d *Directory) fail(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.DeadlineExceeded)
 	}
-	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrNoPrefix, ErrStale, ErrUnavailable} {
+	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrNoPrefix, ErrMoved, ErrStale, ErrUnavailable} {
 		if errors.Is(err, own) {
 			return err
 		}

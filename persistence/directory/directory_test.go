@@ -52,6 +52,18 @@ func TestConformance(t *testing.T) {
 }
 
 func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
+	for name, test := range historyTests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newDatabase(t))
+		})
+	}
+	for name, test := range checkpointTests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newDatabase(t))
+		})
+	}
 	for name, test := range map[string]func(*testing.T, opener){
 		"users": testUsers, "user pages": testUserPages, "sessions end": testSessionsEnd,
 		"errors hold no address": testErrorsHoldNoAddress,
@@ -62,6 +74,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
 		"two handles":                 testTwoHandles, "context": testContext,
+		"statistics": testStatistics, "statistics in parts": testStatisticsParts,
 		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,95 @@
+package actors_test
+
+import (
+	"context"
+	"testing"
+
+	"nowserving/actors"
+	"nowserving/actors/queue"
+)
+
+// A store that comes back without its last events does not have their versions
+// and numbers given out again: a new epoch begins above them.
+func TestLostEventsBeginANewEpoch(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	for range 3 {
+		n.do(t, "a", enqueue())
+	}
+	ctx := context.Background()
+	entries, err := f.Journal.Read(ctx, "a", 0, 2) // what an older copy of the store has
+	if err != nil || len(entries) != 2 {
+		t.Fatal(len(entries), err)
+	}
+	older := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = older.Close() })
+	owner := queue.OwnerID{1}
+	if _, err := older.Claim(ctx, "a", owner); err != nil {
+		t.Fatal(err)
+	}
+	prev := queue.OpID{}
+	for _, e := range entries {
+		if err := appendTo(older, "a", owner, prev, e); err != nil {
+			t.Fatal(err)
+		}
+		prev = e.Op
+	}
+	before := n.describe("a")
+	f.Journal = older
+	a := n.do(t, "a", enqueue())
+	after := n.describe("a")
+	if after.Epoch == before.Epoch || a.Version != before.Version+2 || a.Event.Epoch != after.Epoch {
+		t.Fatalf("version %d in epoch %s after version %d in epoch %s", a.Version, a.Event.Epoch, before.Version, before.Epoch)
+	}
+	if a.Event.Ticket.Number != "A502" || after.Waiting != 2 {
+		t.Fatalf("number %s, %d waiting", a.Event.Ticket.Number, after.Waiting)
+	}
+	n.passivate(t)
+	if v := n.describe("a"); v.Problem != nil || v.Epoch != after.Epoch || v.Version != a.Version || v.Waiting != 2 {
+		t.Fatalf("loaded again: %v", v)
+	}
+}
+
+// A node that starts over a store that has lost events learns it from what is
+// known elsewhere.
+func TestLossIsFoundAcrossARestart(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	first := startNode(t, j)
+	first.do(t, "a", create(1))
+	first.do(t, "a", enqueue())
+	epoch := first.describe("a").Epoch
+	next := startNode(t, j, func(d *actors.GrainDeps) {
+		d.Known = func(context.Context, string) (uint64, error) { return 40, nil }
+	})
+	a := next.do(t, "a", enqueue())
+	if a.Version != 42 || a.Event.Epoch == epoch || a.Event.Ticket.Number != "A502" {
+		t.Fatalf("version %d, epoch %s, number %s", a.Version, a.Event.Epoch, a.Event.Ticket.Number)
+	}
+}
+
+// A queue whose whole journal is gone is made anew above all that was known of
+// it, and is found there again.
+func TestQueueMadeAnewAfterItsJournalIsGone(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	n := startNode(t, j, func(d *actors.GrainDeps) {
+		d.Known = func(context.Context, string) (uint64, error) { return 700, nil }
+	})
+	if a := n.try("a", enqueue()); a.Problem == nil || a.Problem.Code != string(queue.QueueNotFound) {
+		t.Fatalf("before it is made anew: %v", a)
+	}
+	if a := n.do(t, "a", create(1)); a.Version != 701 {
+		t.Fatalf("made at version %d", a.Version)
+	}
+	if a := n.do(t, "a", enqueue()); a.Version != 702 || a.Event.Ticket.Number != "A701" {
+		t.Fatalf("version %d, number %s", a.Version, a.Event.Ticket.Number)
+	}
+	n.passivate(t)
+	if v := n.describe("a"); v.Version != 702 || v.Waiting != 1 {
+		t.Fatalf("loaded again: %v", v)
+	}
+}
