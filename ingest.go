@@ -11,6 +11,9 @@ import (
 	"nowserving/gateway/rabbit"
 )
 
+// ingestionEnds is longer than the ingestion waits for what is under way.
+const ingestionEnds = 7 * time.Second
+
 // rabbitParts is what a node has to do with RabbitMQ.
 type rabbitParts struct {
 	// publish is for what the node publishes. RabbitMQ stops reading such a
@@ -86,7 +89,10 @@ func (r *rabbitParts) serve(n *Node, run func(string, func(context.Context) erro
 	})
 	n.closing(func(context.Context) error {
 		cancel()
-		<-done
+		select {
+		case <-done:
+		case <-time.After(ingestionEnds): // RabbitMQ does not answer; closing the connection ends it
+		}
 		return nil
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -339,6 +340,20 @@ func TestReadinessNamesRabbitMQ(t *testing.T) {
 	}
 	if n := strings.Count(p.log(), "RabbitMQ is not connected"); n != 4 { // two connections, two outages
 		t.Errorf("%d lines about outages:\n%s", n, p.log())
+	}
+}
+
+// A RabbitMQ that does not answer does not keep a node from leaving.
+func TestSilentRabbitMQDoesNotKeepTheNode(t *testing.T) {
+	t.Parallel()
+	broker := rabbittest.StartPrivate(t)
+	p := startNode(t, t.TempDir(), "--amqp-url", broker.URL())
+	eventually(t, "it is ready", func() bool { return downIs(t, p.url) == "200 ready []" })
+	if err := broker.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if code, took := p.stop(); code != 0 || took > 15*time.Second {
+		t.Errorf("exit code %d after %s", code, took)
 	}
 }
 

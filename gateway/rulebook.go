@@ -81,7 +81,7 @@ func (b *Rulebook) Run(ctx context.Context) error {
 		err := b.follow(ctx, &known)
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // that is the end that was asked for
+			return nil
 		case err != nil && !failing:
 			b.log.Warn("rules of queues cannot be read; those that are known hold", "error", err)
 		case err == nil && failing:
@@ -151,11 +151,11 @@ func (b *Rulebook) Route(_ context.Context, r *ServiceRequest) (Route, error) {
 	if e.set.Len() == 0 {
 		return Route{Queue: r.Queue}, nil
 	}
-	m, p := ruleMessage(r)
-	if p != nil { // whoever makes the command of it says the same
-		return Route{Queue: r.Queue}, nil
+	if m, p := ruleMessage(r); p == nil {
+		return routeOf(e.set.Decide(m)), nil
 	}
-	return routeOf(e.set.Decide(m)), nil
+	// It is malformed: whoever makes the command of it says so.
+	return Route{Queue: r.Queue}, nil
 }
 
 func routeOf(d filter.Decision) Route {

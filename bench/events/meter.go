@@ -25,9 +25,9 @@ type meter struct {
 	done    chan struct{}
 }
 
-func listen(ctx context.Context, conn *rabbit.Conn) (*meter, error) {
+func listen(ctx context.Context, conn *rabbit.Conn, alone bool) (*meter, error) {
 	s, err := conn.Session(ctx)
-	if err != nil {
+	if err != nil || alone {
 		return nil, err
 	}
 	ch, err := s.Channel()

@@ -93,6 +93,27 @@ func (n *node) do(ctx context.Context, m *messages.Command) error {
 	return nil
 }
 
+// watchBehind gives, when ctx is over, the most events that were not published
+// at once.
+func (n *node) watchBehind(ctx context.Context) <-chan uint64 {
+	most := make(chan uint64, 1)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		worst := uint64(0)
+		for {
+			select {
+			case <-ctx.Done():
+				most <- worst
+				return
+			case <-tick.C:
+				worst = max(worst, n.follower.Behind())
+			}
+		}
+	}()
+	return most
+}
+
 func name(i int) string { return fmt.Sprintf("q%d", i) }
 
 func (n *node) create(ctx context.Context, queues int) error {

@@ -200,6 +200,20 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 // Channel opens a channel; its end is for who opened it to notice.
 func (s *Session) Channel() (*amqp.Channel, error) { return s.conn.Channel() }
 
+// closeChannel closes a channel after all that was sent on it, or the connection
+// where RabbitMQ does not answer.
+func (s *Session) closeChannel(ch *amqp.Channel) error {
+	closed := make(chan error, 1)
+	go func() { closed <- ch.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTimeout):
+		s.Drop()
+		return <-closed
+	}
+}
+
 // Drop ends the connection, so that it is made again and everything declared
 // that should be there.
 func (s *Session) Drop() { _ = s.conn.CloseDeadline(time.Now().Add(closeTimeout)) }

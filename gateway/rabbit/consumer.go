@@ -104,7 +104,7 @@ func (c *Consumer) consume(ctx context.Context, s *Session) error {
 			wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainWithin)
 			defer cancel()
 			c.ingestion.Close(wait)
-			return ch.Close()
+			return s.closeChannel(ch)
 		}
 	}
 }

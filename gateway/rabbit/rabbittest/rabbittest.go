@@ -154,6 +154,12 @@ func (s *Server) Kill() {
 	}
 }
 
+// Pause stops the process in its tracks (SIGSTOP); Resume lets it go on.
+func (s *Server) Pause() error { return s.broker.pause() }
+
+// Resume ends a Pause.
+func (s *Server) Resume() error { return s.broker.resume() }
+
 // Restart starts it again on its port with its data, killing it first if it
 // still runs.
 func (s *Server) Restart() error {
