@@ -16,7 +16,7 @@ import (
 const (
 	followQueues   = 256      // queues in one round
 	followReaders  = 8        // of them read at once
-	followEvents   = 2_000    // events of one round, about
+	followEvents   = 8_000    // events of one round, about: larger ones cost a database less for each
 	followBytes    = 32 << 20 // of one round, about
 	followFirst    = 16       // entries of a queue of which nothing was read yet
 	followWithin   = 30 * time.Second

@@ -60,7 +60,7 @@ func TestBusyQueueBesideQuietOnes(t *testing.T) {
 		for _, p := range parts {
 			total += len(p.Events)
 		}
-		if total > 2*2_000+2*1_000 {
+		if total > 2*8_000+2*1_000 {
 			t.Errorf("a round of %d events", total)
 		}
 		if rounds == 3 {
