@@ -230,7 +230,7 @@ func TestRedisConnectionBreaksUnderManyAppends(t *testing.T) {
 func TestRedisThatHangsLeavesTheFateUnknown(t *testing.T) {
 	t.Parallel()
 	server := redistest.StartWith(t, redistest.Options{})
-	j := openRedis(t, server.URL(), RedisOptions{Timeout: 200 * time.Millisecond})
+	j := openRedis(t, server.URL(), RedisOptions{Timeout: time.Second})
 	l := claim(t, j, "q")
 	e := l.entry(1, []byte("a"))
 	if err := server.Pause(); err != nil {
