@@ -56,7 +56,11 @@ func drainNaively(ctx context.Context, conn *amqp.Connection, addr string, reque
 			for {
 				select {
 				case d := <-deliveries:
-					if err := enqueueNaively(ctx, client, &d); err != nil {
+					err := enqueueNaively(ctx, client, &d)
+					if left.Load() <= 0 {
+						return // of one that RabbitMQ delivered twice
+					}
+					if err != nil {
 						failed <- err
 						cancel()
 						return
