@@ -70,13 +70,7 @@ func BenchmarkTakeHistory(b *testing.B) {
 		for _, finished := range []int{1, 500} {
 			b.Run(fmt.Sprint(finished), func(b *testing.B) {
 				queues := newBusyQueues(queue.Time(time.Now().UnixMilli()))
-				at, err := d.HistoryCheckpoints(b.Context(), []string{"office-00"})
-				if err != nil {
-					b.Fatal(err)
-				}
-				if at[0] > 0 {
-					forget(b, d)
-				}
+				forget(b, d)
 				for b.Loop() {
 					if err := d.TakeHistory(b.Context(), queues.next(finished)); err != nil {
 						b.Fatal(err)
