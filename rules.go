@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"nowserving/gateway"
 	"nowserving/gateway/rabbit"
@@ -74,7 +75,8 @@ func (a deadLetters) Delete(ctx context.Context, ids []string, allowed func(stri
 type filtering struct {
 	rules *gateway.Rulebook
 	// Nil without RabbitMQ. Looking at dead letters has a connection of its own:
-	// one that hangs is cut.
+	// one that hangs is cut. It logs nothing: outages are the other connections'
+	// to tell, and who looks is told.
 	dead *rabbit.Conn
 }
 
@@ -85,7 +87,7 @@ func (n *Node) openFiltering(o *gateway.Options) (err error) {
 	if n.config.AMQPURL == "" {
 		return nil
 	}
-	n.filtering.dead, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving dead letters", Log: n.log})
+	n.filtering.dead, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving dead letters", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return usage("--amqp-url: %w", err)
 	}
