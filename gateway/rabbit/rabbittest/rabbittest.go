@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second
+	startTimeout = 120 * time.Second
 	evalTimeout  = 30 * time.Second
 	// script starts the server in the foreground as the user who calls it; the
 	// command in the path wants to become the user rabbitmq.
@@ -178,6 +178,7 @@ func (s *Server) Restart() error {
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(s.dir, "plugins"),
 		"RABBITMQ_CONFIG_FILE="+filepath.Join(s.dir, "rabbitmq"),
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"ERL_CRASH_DUMP="+filepath.Join(s.dir, "crash.dump"),
 		"RABBITMQ_PID_FILE="+filepath.Join(s.dir, "pid"),
 		"RABBITMQ_ALLOW_INPUT=1", // Eval speaks to the Erlang shell
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
