@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -245,6 +246,39 @@ func TestStaleActivationAnswersNoRead(t *testing.T) {
 			t.Fatalf("the old activation saw %d waiting (%v), want %d", v.Waiting, v.Problem, 2*i+1)
 		}
 		old.do(t, "a", enqueue())
+	}
+}
+
+// meddled is a journal of which somebody else appends to a queue while it is read.
+type meddled struct {
+	actors.Journal
+	times  atomic.Int64
+	meddle func()
+}
+
+func (m *meddled) Read(ctx context.Context, id string, after uint64, most int) ([]queue.Entry, error) {
+	if m.times.Add(-1) >= 0 {
+		m.meddle()
+	}
+	return m.Journal.Read(ctx, id, after, most)
+}
+
+// An activation that is claimed over while it loads does not take the new
+// events for damage: it loads again, and answers.
+func TestClaimedOverWhileItLoads(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	other := startNode(t, j)
+	other.do(t, "a", create(1))
+	m := &meddled{Journal: j, meddle: func() { other.do(t, "a", enqueue()) }}
+	n := startNode(t, m)
+	m.times.Store(3)
+	if v := n.describe("a"); v.Problem != nil || v.Waiting != 3 {
+		t.Fatalf("%d waiting: %v", v.Waiting, v.Problem)
+	}
+	if a := n.do(t, "a", enqueue()); a.Version != 5 {
+		t.Fatalf("version %d", a.Version)
 	}
 }
 

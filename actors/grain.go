@@ -32,6 +32,7 @@ const (
 	// A large snapshot takes its time, and nobody waits for it.
 	snapshotTimeout = time.Minute
 	loadBackoff     = 200 * time.Millisecond
+	maxReloads      = 5
 	snapshotEvery   = 1_000 // events at least between two snapshots
 	maxSaving       = 2     // snapshots that are written at once, of all queues
 	// See committer.hold.
@@ -87,6 +88,7 @@ type grain struct {
 	stash   []*item // while the state is loaded
 	loading *loaded // the load under way
 	retryAt time.Time
+	reloads int // in a row, because another activation came between
 
 	sinceSnapshot int
 	jitter        float64      // of the number of events until the next one

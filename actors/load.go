@@ -111,6 +111,9 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 	if err != nil {
 		return err
 	}
+	if m.state.Version() > m.head.Version {
+		return fmt.Errorf("%w: while it was read", queue.ErrFenced)
+	}
 	if m.state.Version() != m.head.Version {
 		return fmt.Errorf("%w: it ends at version %d, the journal at %d", queue.ErrDamaged, m.state.Version(), m.head.Version)
 	}
@@ -191,6 +194,14 @@ func (g *grain) loaded(m *loaded) {
 		g.absent()
 		return
 	}
+	// Another activation that claims the queue meanwhile adds to what is read, or
+	// trims it. It ends there: each claim lets its owner append once at least.
+	if meanwhile := errors.Is(m.err, queue.ErrFenced) || errors.Is(m.err, queue.ErrTrimmed); meanwhile && g.reloads < maxReloads {
+		g.reloads++
+		g.load()
+		return
+	}
+	g.reloads = 0
 	if m.err != nil {
 		g.loadFailed(m.err)
 		return
