@@ -122,7 +122,7 @@ func (p *Projector) project(ctx context.Context) bool {
 		}
 	}
 	err := p.list.PutViews(ctx, views)
-	if len(views) > 0 {
+	if len(views) > 0 && ctx.Err() == nil {
 		p.report(err)
 	}
 	if err != nil {

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"mime"
 	"strings"
 
@@ -31,6 +33,13 @@ var attributePrefixes = [...]string{"cloudEvents:", "cloudEvents_"}
 type envelope struct {
 	body             []byte
 	id, kind, source string
+}
+
+// key is the idempotency key of a CloudEvent. Ids are its source's own: two
+// sources may both count from 1 (CloudEvents 1.0, "source").
+func (e envelope) key() string {
+	sum := sha256.Sum256([]byte(e.source + "\x00" + e.id))
+	return "cloudevent " + hex.EncodeToString(sum[:])
 }
 
 // openEnvelope takes a CloudEvent of either mode apart; any other message is a

@@ -50,8 +50,8 @@ func (g *Gateway) OpenDelivery(d *actors.Delivery) (actors.Request, *messages.Pr
 		Queue: *name, Body: e.body, MessageID: d.MessageID, RoutingKey: d.RoutingKey, Headers: d.Headers,
 		Type: e.kind, Source: e.source,
 	}}
-	if r.key == "" {
-		r.key, r.request.MessageID = e.id, e.id
+	if r.key == "" && e.id != "" {
+		r.key, r.request.MessageID = e.key(), e.id
 	}
 	if r.key == "" {
 		// For itself: known again when this node tries once more, but not when

@@ -74,6 +74,9 @@ func TestIngestTakesCloudEvents(t *testing.T) {
 		{ContentType: "application/json", Headers: amqp.Table{"cloudEvents_specversion": "1.0", "cloudEvents_id": "e4", "cloudEvents_source": "/shop", "cloudEvents_type": "request"}, Body: fmt.Appendf(nil, data, "underscore")},
 		// A duplicate by the event's id, in the other mode.
 		{ContentType: "application/cloudevents+json", Body: fmt.Appendf(nil, structured+`"data":`+data+`}`, "e3", "colon")},
+		// The same id of another source is another event's; a long one is as good.
+		{ContentType: "application/cloudevents+json", Body: fmt.Appendf(nil, `{"specversion":"1.0","id":"e3","source":"/other","type":"t","data":`+data+`}`, "another")},
+		{ContentType: "application/cloudevents+json", Body: fmt.Appendf(nil, structured+`"data":`+data+`}`, strings.Repeat("ü", 400), "long")},
 		// The message id goes before the event's.
 		{MessageId: "m1", ContentType: "application/cloudevents+json", Body: fmt.Appendf(nil, structured+`"data":`+data+`}`, "e1", "other")},
 		// Neither: each delivery for itself.
@@ -85,7 +88,7 @@ func TestIngestTakesCloudEvents(t *testing.T) {
 	}
 	d.settled()
 	d.noneBuried()
-	if got := d.services("a", 8); got != "structured base64 colon underscore other self self self" {
+	if got := d.services("a", 10); got != "structured base64 colon underscore another long other self self self" {
 		t.Fatal(got)
 	}
 }
