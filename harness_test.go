@@ -27,7 +27,7 @@ import (
 const runAsProgram = "NOWSERVING_TEST_IS_PROGRAM"
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 const adminPassword = "correct horse battery staple"
 

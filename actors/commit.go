@@ -38,6 +38,7 @@ func (g *grain) committed(m *committed) {
 func (g *grain) appendFailed(m *committed) {
 	switch {
 	case errors.Is(m.err, queue.ErrFenced):
+		g.noteFenced()
 		g.log.Info("the queue was claimed elsewhere; its state is loaded again", "version", m.durable)
 	case errors.Is(m.err, queue.ErrGap):
 		g.log.Error("the store has lost or gained events of the queue", "version", m.durable)

@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // sink keeps what it is given and refuses what does not stand at its checkpoint.
 type sink struct {

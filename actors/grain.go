@@ -32,9 +32,13 @@ const (
 	// A large snapshot takes its time, and nobody waits for it.
 	snapshotTimeout = time.Minute
 	loadBackoff     = 200 * time.Millisecond
-	maxReloads      = 5
-	snapshotEvery   = 1_000 // events at least between two snapshots
-	maxSaving       = 2     // snapshots that are written at once, of all queues
+	maxReloads      = 8
+	// See giveWay.
+	duelStep      = 5 * time.Millisecond
+	maxDuelSteps  = 5
+	duelOver      = time.Second
+	snapshotEvery = 1_000 // events at least between two snapshots
+	maxSaving     = 2     // snapshots that are written at once, of all queues
 	// See committer.hold.
 	maxHold    = 500 * time.Microsecond
 	returnTime = 3 * time.Microsecond
@@ -89,6 +93,9 @@ type grain struct {
 	loading *loaded // the load under way
 	retryAt time.Time
 	reloads int // in a row, because another activation came between
+	// How often the queue was claimed elsewhere lately, and when it was last.
+	fenced   int
+	fencedAt time.Time
 
 	sinceSnapshot int
 	jitter        float64      // of the number of events until the next one

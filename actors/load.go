@@ -2,9 +2,10 @@ package actors
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"nowserving/actors/queue"
@@ -23,7 +24,12 @@ func (g *grain) load() {
 	mustKnow := g.anySent()
 	m := &loaded{owner: newOwner(), creating: g.creating()}
 	g.loading = m
+	wait := g.giveWay()
 	go func() {
+		select {
+		case <-time.After(wait):
+		case <-g.ctx.Done():
+		}
 		ctx, cancel := context.WithTimeout(g.ctx, loadTimeout)
 		defer cancel()
 		m.err = g.readState(ctx, m)
@@ -34,6 +40,26 @@ func (g *grain) load() {
 	}()
 }
 
+// giveWay is how long to wait before the queue is claimed once more. Two
+// activations that claim it from each other again and again would otherwise keep
+// each other from ever loading it to the end.
+func (g *grain) giveWay() time.Duration {
+	if g.fenced < 2 {
+		return 0
+	}
+	return rand.N(duelStep << min(g.fenced, maxDuelSteps)) //nolint:gosec // jitter is no secret
+}
+
+// noteFenced counts how often the queue was claimed elsewhere in a short time.
+func (g *grain) noteFenced() {
+	now := time.Now()
+	if now.Sub(g.fencedAt) > duelOver {
+		g.fenced = 0
+	}
+	g.fenced++
+	g.fencedAt = now
+}
+
 // newEpoch goes on after events that were acknowledged are gone from the store.
 // They cannot be brought back; what must not happen is that their versions and
 // numbers come again as something else.
@@ -41,8 +67,8 @@ func (g *grain) newEpoch(known uint64) {
 	g.log.Error("the store has lost acknowledged events of the queue; a new epoch begins",
 		"version", known, "left", g.state.Version())
 	var op queue.OpID
-	_, _ = rand.Read(op[:])
-	e := g.state.NewEpoch(known, rand.Text(), op, g.Now())
+	_, _ = crand.Read(op[:])
+	e := g.state.NewEpoch(known, crand.Text(), op, g.Now())
 	if err := g.state.Apply(e); err != nil {
 		panic(err) // it stands above and later than all that is left
 	}
@@ -195,9 +221,10 @@ func (g *grain) loaded(m *loaded) {
 		return
 	}
 	// Another activation that claims the queue meanwhile adds to what is read, or
-	// trims it. It ends there: each claim lets its owner append once at least.
+	// trims it.
 	if meanwhile := errors.Is(m.err, queue.ErrFenced) || errors.Is(m.err, queue.ErrTrimmed); meanwhile && g.reloads < maxReloads {
 		g.reloads++
+		g.noteFenced()
 		g.load()
 		return
 	}
