@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
 
 	"nowserving/actors/queue"
+	"nowserving/messages"
 )
 
 const noTicket = "01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12"
@@ -357,13 +358,16 @@ func TestNotReady(t *testing.T) {
 	e.do(call{as: "-", method: "GET", path: "/readyz"}).want(503, "")
 }
 
+// panics is a service whose reads panic.
+type panics struct{ QueueService }
+
+func (panics) Read(context.Context, *messages.Read) *messages.View { panic("the customer's name") }
+
 func TestPanicIsAProblem(t *testing.T) {
 	t.Parallel()
-	e := start(t)
-	e.gateway.app.Get("/api/v1/boom", func(c *fiber.Ctx) error { panic("the customer's name") })
-	e.gateway.app.Handler() // for the route to be known, should the server be up already
+	e := start(t, func(o *Options) { o.Queues = panics{o.Queues} })
 	e.noCheck.Store(true)
-	e.get("/boom").want(500, "internal")
+	e.get("/queues/a").want(500, "internal")
 	if log := e.log.String(); !strings.Contains(log, "panicked") || strings.Contains(log, "customer's name") {
 		t.Errorf("logged: %s", log)
 	}
