@@ -48,10 +48,25 @@ func Run(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Start starts cmd and waits until a line of its output holds ready. A server
-// that ends before that, or takes longer than 20 s, is an error with the last
-// lines that it said.
+// Startup is how a server tells that it is ready.
+type Startup struct {
+	Ready  string        // a line of its output holds it
+	Within time.Duration // 20 s if zero
+	// Line, if not nil, is given every line of its output, to its end.
+	Line func(string)
+}
+
+// Start is StartWith of a server that says ready.
 func Start(cmd *exec.Cmd, ready string) (*Process, error) {
+	return StartWith(cmd, Startup{Ready: ready})
+}
+
+// StartWith starts cmd and waits until it is ready. A server that ends before
+// that, or takes too long, is an error with the last lines that it said.
+func StartWith(cmd *exec.Cmd, startup Startup) (*Process, error) {
+	if startup.Within == 0 {
+		startup.Within = startTimeout
+	}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -65,11 +80,11 @@ func Start(cmd *exec.Cmd, ready string) (*Process, error) {
 	}
 	name := filepath.Base(cmd.Path)
 	waiting := make(chan error, 1)
-	go watch(out, name, ready, waiting)
+	go startup.watch(out, name, waiting)
 	select {
 	case err = <-waiting:
-	case <-time.After(startTimeout):
-		err = fmt.Errorf("%s is not ready after %s", name, startTimeout)
+	case <-time.After(startup.Within):
+		err = fmt.Errorf("%s is not ready after %s", name, startup.Within)
 	}
 	if err != nil {
 		p.Kill()
@@ -80,15 +95,18 @@ func Start(cmd *exec.Cmd, ready string) (*Process, error) {
 
 // watch reads a server's output to its end and tells waiting when it is ready,
 // or what it said last if it never was.
-func watch(out *os.File, name, ready string, waiting chan<- error) {
+func (s Startup) watch(out *os.File, name string, waiting chan<- error) {
 	defer out.Close()
 	var once sync.Once
 	var said []string
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if strings.Contains(lines.Text(), ready) {
+		if s.Line != nil {
+			s.Line(lines.Text())
+		}
+		if strings.Contains(lines.Text(), s.Ready) {
 			once.Do(func() { waiting <- nil })
-		} else if said = append(said, lines.Text()); len(said) > 5 {
+		} else if said = append(said, lines.Text()); len(said) > 10 {
 			said = said[1:]
 		}
 	}

@@ -10,7 +10,6 @@ package rabbittest
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"nowserving/persistence/child"
 )
 
 const (
@@ -89,7 +90,8 @@ func StartPrivate(t testing.TB) *Server {
 type Server struct {
 	dir                  string
 	port, distPort, epmd int
-	epmdProcess, broker  *process
+	epmdProcess          *child.Process
+	broker               *broker
 	vhosts               atomic.Int64
 }
 
@@ -116,13 +118,13 @@ func StartServer() (*Server, error) {
 
 func (s *Server) start() (err error) {
 	for _, port := range []*int{&s.port, &s.distPort, &s.epmd} {
-		if *port, err = freePort(); err != nil {
+		if *port, err = child.FreePort(); err != nil {
 			return err
 		}
 	}
 	// Erlang would start a daemon of its own, which nobody ends.
 	epmd := exec.Command("epmd", "-port", strconv.Itoa(s.epmd), "-address", "127.0.0.1")
-	if s.epmdProcess, err = startProcess(epmd, ""); err != nil {
+	if s.epmdProcess, err = child.Run(epmd); err != nil {
 		return fmt.Errorf("start epmd: %w", err)
 	}
 	plugins, config := filepath.Join(s.dir, "plugins"), filepath.Join(s.dir, "rabbitmq.conf")
@@ -149,16 +151,16 @@ func (s *Server) NewVHost() (string, error) {
 // Kill ends it as kill -9 does, and waits until it is gone.
 func (s *Server) Kill() {
 	if s.broker != nil {
-		s.broker.kill()
+		s.broker.Kill()
 		s.broker = nil
 	}
 }
 
 // Pause stops the process in its tracks (SIGSTOP); Resume lets it go on.
-func (s *Server) Pause() error { return s.broker.pause() }
+func (s *Server) Pause() error { return s.broker.Pause() }
 
 // Resume ends a Pause.
-func (s *Server) Resume() error { return s.broker.resume() }
+func (s *Server) Resume() error { return s.broker.Resume() }
 
 // Restart starts it again on its port with its data, killing it first if it
 // still runs.
@@ -183,11 +185,11 @@ func (s *Server) Restart() error {
 		"RABBITMQ_ALLOW_INPUT=1", // Eval speaks to the Erlang shell
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
 	)
-	p, err := startProcess(cmd, " completed with ")
+	b, err := startBroker(cmd)
 	if err != nil {
 		return fmt.Errorf("start rabbitmq-server: %w", err)
 	}
-	s.broker = p
+	s.broker = b
 	return nil
 }
 
@@ -210,7 +212,7 @@ func (s *Server) Eval(expressions string) (string, error) {
 func (s *Server) kill() {
 	s.Kill()
 	if s.epmdProcess != nil {
-		s.epmdProcess.kill()
+		s.epmdProcess.Kill()
 		s.epmdProcess = nil
 	}
 }
@@ -219,13 +221,4 @@ func (s *Server) kill() {
 func (s *Server) Stop() {
 	s.kill()
 	_ = os.RemoveAll(s.dir)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
