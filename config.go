@@ -26,8 +26,10 @@ type Config struct {
 	RedisURL    string // empty: the journal is in the data dir
 	DatabaseURL string // empty: the directory is in the data dir
 	AMQPURL     string // empty: no RabbitMQ
-	ClusterAddr string
-	ClusterName string
+	// ClusterProvider is providerSingle or providerRedis.
+	ClusterProvider string
+	ClusterAddr     string
+	ClusterName     string
 
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix
@@ -47,6 +49,12 @@ type Config struct {
 	clusterInsecure bool
 	roles           []string
 }
+
+// Where a node knows the other nodes from.
+const (
+	providerSingle = "single" // there are none
+	providerRedis  = "redis"
+)
 
 // The roles of a node.
 const (
@@ -107,6 +115,9 @@ func readConfig(args []string, getenv func(string) string) (Config, error) {
 func (c *Config) check() error {
 	if err := c.loadCertificate(); err != nil {
 		return err
+	}
+	if c.ClusterProvider == providerRedis && (c.RedisURL == "" || c.DatabaseURL == "") {
+		return usage("--cluster-provider: more than one node needs --redis-url and --database-url")
 	}
 	if !slices.Contains(c.roles, roleGateway) || !slices.Contains(c.roles, roleActors) {
 		return usage("--roles: a node that is alone needs both gateway and actors (more nodes are not in this version yet)")
@@ -193,14 +204,12 @@ func putAMQPURL(c *Config, value string) error {
 	return rabbit.CheckURL(value)
 }
 
-func putProvider(_ *Config, value string) error {
-	switch value {
-	case "single":
-		return nil
-	case "redis":
-		return errors.New("redis is not in this version yet")
+func putProvider(c *Config, value string) error {
+	if value != providerSingle && value != providerRedis {
+		return fmt.Errorf("%q is neither single nor redis", value)
 	}
-	return fmt.Errorf("%q is neither single nor redis", value)
+	c.ClusterProvider = value
+	return nil
 }
 
 func putClusterName(c *Config, value string) error {

@@ -40,6 +40,7 @@ type pinger interface {
 type part struct {
 	name string
 	up   func() bool
+	must bool // the node is no use without it
 }
 
 // health knows what /readyz answers.
@@ -98,24 +99,27 @@ func (h *health) look(ctx context.Context, journal, directory pinger, parts []pa
 		}
 	})
 	both.Wait()
-	others := []string{down[1]}
+	useless, others := down[0] != "", down[:]
 	for _, p := range parts {
 		if !p.up() {
+			useless = useless || p.must
 			others = append(others, p.name)
 		}
 	}
-	h.found(down[0], others...)
+	h.found(useless, others)
 }
 
-func (h *health) found(journal string, others ...string) {
+// found takes the names of what is down, the empty ones of what is not, and
+// whether the node is of no use without.
+func (h *health) found(useless bool, names []string) {
 	r := gateway.Readiness{Status: statusReady}
-	for _, name := range append([]string{journal}, others...) {
+	for _, name := range names {
 		if name != "" {
 			r.Down = append(r.Down, name)
 		}
 	}
 	switch {
-	case journal != "" && h.ready:
+	case useless && h.ready:
 		r.Status = statusUnavailable
 	case len(r.Down) > 0 && !h.ready:
 		r.Status = statusStarting

@@ -18,14 +18,14 @@ func TestReadiness(t *testing.T) {
 		{"journal", "database", "unavailable journal,database"},
 		{"", "", "ready"},
 	} {
-		h.found(step.journal, step.database)
+		h.found(step.journal != "", []string{step.journal, step.database})
 		r := h.readiness()
 		if got := strings.TrimSpace(r.Status + " " + strings.Join(r.Down, ",")); got != step.want {
 			t.Errorf("after %q, %q down: %s, want %s", step.journal, step.database, got, step.want)
 		}
 	}
 	h.drain()
-	h.found("", "")
+	h.found(false, nil)
 	if r := h.readiness(); r.Status != statusDraining {
 		t.Errorf("a draining node says %s", r.Status)
 	}

@@ -67,7 +67,7 @@ func (r *rabbitParts) parts() []part {
 	if r == nil {
 		return nil
 	}
-	return []part{{"rabbitmq", func() bool { return r.publish.Up() && (r.consume == nil || r.consume.Up()) }}}
+	return []part{{name: "rabbitmq", up: func() bool { return r.publish.Up() && (r.consume == nil || r.consume.Up()) }}}
 }
 
 // serve runs the connections until the end, and what consumes until the node

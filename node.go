@@ -21,6 +21,7 @@ import (
 	"nowserving/actors/queue"
 	"nowserving/cluster"
 	"nowserving/gateway"
+	"nowserving/messages"
 	"nowserving/persistence"
 	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
@@ -40,6 +41,8 @@ const (
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
+	// leaveWithin is for handing the queues over to other nodes, which comes before.
+	leaveWithin = 6 * time.Second
 )
 
 // journal is what a node needs of a store of journals beside what its actors do.
@@ -66,6 +69,7 @@ type Node struct {
 	followers []*actors.JournalFollower
 	queues    *actors.Queues
 	member    *cluster.Node
+	announcer *actors.Announcer
 	gateway   *gateway.Gateway
 	filtering filtering
 	rabbit    *rabbitParts // nil: without --amqp-url
@@ -114,13 +118,14 @@ func (n *Node) listen(context.Context) (err error) {
 		_ = n.http.Close() // the server has closed it, unless the start failed
 		return nil
 	})
-	// The actor library panics where it cannot listen.
-	member, err := net.Listen("tcp", n.config.ClusterAddr)
-	if err != nil {
-		return usage("--cluster-addr: %w", err)
-	}
-	if err := member.Close(); err != nil {
-		return fmt.Errorf("--cluster-addr: %w", err)
+	if n.config.ClusterProvider == providerRedis {
+		member, err := net.Listen("tcp", n.config.ClusterAddr)
+		if err != nil {
+			return usage("--cluster-addr: %w", err)
+		}
+		if err := member.Close(); err != nil { // it is taken again once there are queues to serve
+			return fmt.Errorf("--cluster-addr: %w", err)
+		}
 	}
 	if n.config.Certificate != nil {
 		n.http = tls.NewListener(n.http, &tls.Config{
@@ -179,6 +184,7 @@ func (n *Node) openDirectory(ctx context.Context) (err error) {
 // follow has a sink fed with every event. It must be called before the queues start.
 func (n *Node) follow(name string, sink actors.Sink) {
 	f := actors.NewJournalFollower(name, n.journal, sink, n.log)
+	f.Only(func(id string) bool { return n.member.Hosts(actors.QueueKind, id) })
 	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
 	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",
@@ -197,7 +203,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 	request := func(ctx context.Context, kind, identity string, message any) (any, error) {
 		return n.member.Request(ctx, kind, identity, message)
 	}
-	n.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })
+	n.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	n.projector = actors.NewProjector(n.queues, n.journal, queueList{n.directory}, n.log)
 	grains := actors.NewGrain(actors.GrainDeps{
 		Journal: n.journal,
@@ -206,6 +212,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 		Request: request,
 		Committed: func(id string, version uint64) {
 			n.feeds.Wake(id, version)
+			n.announcer.Note(id, version)
 			n.projector.Note(id)
 			for _, f := range n.followers {
 				f.Note(id, version)
@@ -222,13 +229,24 @@ func (n *Node) startQueues(context.Context) (err error) {
 		},
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
+		Hosted:    func(id string) bool { return n.member.Hosts(actors.QueueKind, id) },
+		Moved:     cluster.Moved{},
 	})
-	n.member, err = cluster.Start(cluster.Options{
-		Name: n.config.ClusterName, Addr: n.config.ClusterAddr, IdleAfter: idleAfter,
-		Log:   quieter(n.log),
-		Kinds: map[string]func(string) actor.Actor{actors.QueueKind: grains},
-	})
-	if err != nil {
+	n.announcer = actors.NewAnnouncer(func(news *messages.News) { n.member.Tell(roleGateway, news) })
+	o := cluster.Options{
+		Log: n.log, ActorLog: quieter(n.log), IdleAfter: idleAfter, Kinds: map[string]func(string) actor.Actor{actors.QueueKind: grains},
+		Name: n.config.ClusterName, Addr: n.config.ClusterAddr, Roles: n.config.roles,
+		Heard: func(news any) {
+			if m, ok := news.(*messages.News); ok {
+				n.feeds.Heard(m)
+			}
+		},
+		Lost: n.takeOver,
+	}
+	if n.config.ClusterProvider == providerRedis {
+		o.RedisURL = n.config.RedisURL
+	}
+	if n.member, err = cluster.Start(o); err != nil {
 		return usage("--cluster-addr: %w", err)
 	}
 	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -239,6 +257,14 @@ func (n *Node) startQueues(context.Context) (err error) {
 		return nil
 	})
 	return nil
+}
+
+// takeOver looks after what another node had still to do for its queues.
+func (n *Node) takeOver() {
+	n.projector.Again()
+	for _, f := range n.followers {
+		f.Again()
+	}
 }
 
 func (n *Node) startGateway(context.Context) (err error) {
@@ -279,13 +305,15 @@ func (n *Node) serve() {
 		n.running.Wait()
 		return nil
 	})
+	run("news", n.announcer.Run)
 	run("list of queues", n.projector.Run)
 	for _, f := range n.followers {
 		run("follower", f.Run)
 	}
 	run("health", func(ctx context.Context) error {
 		n.awaitTransit(ctx)
-		return n.health.watch(ctx, n.journal, n.directory, n.rabbit.parts()...)
+		parts := append(n.rabbit.parts(), part{name: "cluster", up: n.member.Joined, must: true})
+		return n.health.watch(ctx, n.journal, n.directory, parts...)
 	})
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
 	n.closing(func(ctx context.Context) error {
@@ -299,6 +327,12 @@ func (n *Node) serve() {
 	})
 	n.filtering.serve(run)
 	n.rabbit.serve(n, run)
+	n.closing(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+		defer cancel()
+		n.member.Leave(ctx)
+		return nil
+	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
 }
 

@@ -113,6 +113,15 @@ func (g *grainContext) give(it *item, m any) {
 	}
 }
 
+// abandon has the batch never answered; false where it was abandoned before.
+func (s *series) abandon() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.missing > 0 && s.missing <= len(s.answers)
+	s.missing = math.MaxInt
+	return first
+}
+
 // answered is the answer to the whole batch once its last command has one.
 func (s *series) answered(place int, a *messages.Answer) *messages.BatchAnswer {
 	s.mu.Lock()

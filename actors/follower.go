@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"nowserving/actors/queue"
@@ -86,6 +87,8 @@ type JournalFollower struct {
 	line    *newsLine
 	// sweepEvery is followSweep; a field for the tests to change.
 	sweepEvery time.Duration
+	mine       func(queue string) bool // nil: every queue
+	again      atomic.Bool
 
 	swept     string    // the queue up to which the sweep under way has come
 	nextSweep time.Time // when it goes on
@@ -101,6 +104,16 @@ func NewJournalFollower(name string, journal Journal, sink Sink, log *slog.Logge
 	}
 }
 
+// Only has the follower look for queues in which the sink is behind among those
+// only that mine picks: the others have followers of their own. Call it before Run.
+func (f *JournalFollower) Only(mine func(queue string) bool) { f.mine = mine }
+
+// Again has the follower look for such queues at once. It never blocks.
+func (f *JournalFollower) Again() {
+	f.again.Store(true)
+	f.line.wake()
+}
+
 // Note tells that a queue's journal has reached a version. It never blocks.
 func (f *JournalFollower) Note(id string, version uint64) { f.line.note(id, version) }
 
@@ -111,7 +124,7 @@ func (f *JournalFollower) Behind() (events uint64) { return f.line.behind() }
 // Run works until ctx is over.
 func (f *JournalFollower) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if !time.Now().Before(f.nextSweep) {
+		if f.again.Swap(false) || !time.Now().Before(f.nextSweep) {
 			f.sweep(ctx)
 		}
 		began := time.Now()
@@ -194,7 +207,9 @@ func (f *JournalFollower) sweepPage(ctx context.Context, after string) (last str
 		return "", err
 	}
 	for i, id := range ids {
-		f.line.found(id, versions[i], at[i])
+		if f.mine == nil || f.mine(id) {
+			f.line.found(id, versions[i], at[i])
+		}
 	}
 	return ids[len(ids)-1], nil
 }

@@ -63,11 +63,15 @@ func (l *newsLine) noteOne(id string, version uint64) *news {
 		n.lined = true
 		l.ready = append(l.ready, n)
 	}
+	l.wake()
+	return n
+}
+
+func (l *newsLine) wake() {
 	select {
 	case l.signal <- struct{}{}:
 	default:
 	}
-	return n
 }
 
 // found is a sweep's note: the journal's version and the sink's checkpoint.

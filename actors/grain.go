@@ -69,6 +69,10 @@ type GrainDeps struct {
 	MaxUnfollowed Unfollowed
 	// Passivate recognises the message that asks a grain to stop.
 	Passivate func(message any) bool
+	// Hosted tells whether a queue lives on this node, as far as that is known;
+	// nil: all do. A request to one that does not is answered with Moved.
+	Hosted func(queue string) bool
+	Moved  any
 }
 
 // grain is one activation of one queue: load, decide, append, apply, answer.

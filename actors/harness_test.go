@@ -85,7 +85,7 @@ func startNode(t testing.TB, journal actors.Journal, options ...func(*actors.Gra
 		option(&deps)
 	}
 	shared.kinds.Store(n.name, actors.NewGrain(deps))
-	n.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })
+	n.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	t.Cleanup(func() {
 		n.passivate(t)
 		n.feeds.Close()

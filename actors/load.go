@@ -20,6 +20,10 @@ func (g *grain) load() {
 	if g.loading != nil {
 		return
 	}
+	if g.Hosted != nil && !g.Hosted(string(g.id)) {
+		g.sendOn()
+		return
+	}
 	since := g.durable
 	mustKnow := g.anySent()
 	m := &loaded{owner: newOwner(), creating: g.creating()}
@@ -38,6 +42,19 @@ func (g *grain) load() {
 		}
 		g.tell(m)
 	}()
+}
+
+// sendOn has whoever waits ask elsewhere: the queue was taken over by another
+// node, and claiming it back would only make the two take it from each other.
+func (g *grain) sendOn() {
+	for _, it := range g.stash {
+		if it.series == nil {
+			g.respond(it.sender, g.Moved)
+		} else if it.series.abandon() {
+			g.respond(it.series.sender, g.Moved)
+		}
+	}
+	g.stash = nil
 }
 
 // giveWay is how long to wait before the queue is claimed once more. Two

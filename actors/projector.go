@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nowserving/actors/queue"
@@ -39,6 +40,7 @@ type Projector struct {
 
 	failing bool // it has been said so; Run's alone
 
+	again    atomic.Bool
 	caughtUp chan struct{}
 }
 
@@ -54,6 +56,9 @@ func (p *Projector) Note(id string) {
 	p.mu.Unlock()
 }
 
+// Again has the projector compare the list with every journal once more.
+func (p *Projector) Again() { p.again.Store(true) }
+
 // CaughtUp is closed when the list has been where the journals are for the
 // first time: whatever a crash left in transit has arrived.
 func (p *Projector) CaughtUp() <-chan struct{} { return p.caughtUp }
@@ -64,7 +69,7 @@ func (p *Projector) Run(ctx context.Context) error {
 	defer tick.Stop()
 	swept, caughtUp := false, false
 	for {
-		if !swept {
+		if p.again.Swap(false) || !swept {
 			err := p.Sweep(ctx)
 			swept = err == nil
 			p.report(err)

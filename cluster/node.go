@@ -1,42 +1,60 @@
 // Package cluster makes this process a member of a cluster of virtual actors:
 // it knows which node a grain lives on, activates those that live here, and
-// carries requests to them. It does not know what the grains do; their kinds
-// are handed to it.
+// carries requests to the others. It does not know what the grains do; their
+// kinds are handed to it.
+//
+// That a grain is active once only is what it aims at, and it is wrong about it
+// for moments: when a node was paused, or is cut off. What makes that harmless
+// is the fence of whatever the grains write to.
 package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	proto "github.com/asynkron/protoactor-go/cluster"
-	"github.com/asynkron/protoactor-go/remote"
+	"google.golang.org/grpc"
 )
 
 // What a request may end with besides an answer.
 var (
-	// ErrLeaving: this node is leaving and activates nothing any more. The
-	// request was certainly not delivered.
-	ErrLeaving = errors.New("cluster: the node is leaving")
-	// ErrNoAnswer: the request was delivered and not answered in time.
+	// ErrUndelivered: the request certainly reached no grain.
+	ErrUndelivered = errors.New("cluster: the request was not delivered")
+	// ErrNoAnswer: the request may have reached a grain, and was not answered in time.
 	ErrNoAnswer = errors.New("cluster: no answer in time")
 )
 
 // Options of a node.
 type Options struct {
-	Name string // nodes of one name form one cluster
-	Addr string // host:port at which other nodes reach this one; port 0 takes a free one
-	Log  *slog.Logger
+	Log      *slog.Logger
+	ActorLog *slog.Logger // of the actor library; nil: Log
 	// Kinds are the virtual actors, by name: an actor for an identity.
 	Kinds map[string]func(identity string) actor.Actor
 	// IdleAfter is how long a grain may be idle before it is passivated.
 	IdleAfter time.Duration
+
+	// RedisURL is where the members have their leases; empty: the node is
+	// alone, and what follows is not looked at.
+	RedisURL string
+	Name     string   // nodes of one name form one cluster
+	Addr     string   // host:port at which other nodes reach this one; port 0 takes a free one
+	Roles    []string // grains live on members with HostRole
+	// ServerTLS and ClientTLS are for other nodes' connections and for those to
+	// them; nil: no TLS.
+	ServerTLS, ClientTLS *tls.Config
+	// Again marks a message that may have been delivered before, and gives the
+	// one that is sent instead.
+	Again func(message any) any
+	// Heard is told of what another node has told; see Node.Tell. It must not block.
+	Heard func(news any)
+	// Lost is told that a member is gone that had not left. It must not block.
+	Lost func()
 }
 
 // Passivate is sent to a grain that is to write down what it must and stop.
@@ -45,40 +63,61 @@ type Passivate struct{}
 
 // Node is this process as a member.
 type Node struct {
-	cluster *proto.Cluster
-	system  *actor.ActorSystem
-	lookup  *lookup
+	options Options
 	log     *slog.Logger
+	system  *actor.ActorSystem
+	grains  *grains
+	members *membership
+	links   *links
+
+	server  *grpc.Server
+	serving sync.WaitGroup
+	ctx     context.Context // over at the end
+	cancel  context.CancelFunc
 	stop    sync.Once
 }
 
-// starting lets one node of a process start at a time: the library sets gRPC's
-// logger, which is the whole process's, at every start.
-var starting sync.Mutex
-
-// Start joins the cluster and answers when the node can be reached.
+// Start makes the node a member, or a member to be: it goes on trying. The
+// error says that it cannot listen.
 func Start(o Options) (*Node, error) {
-	host, portText, err := net.SplitHostPort(o.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("cluster address %q: %w", o.Addr, err)
+	if o.ActorLog == nil {
+		o.ActorLog = o.Log
 	}
-	port, err := strconv.Atoi(portText)
-	if err != nil {
-		return nil, fmt.Errorf("cluster address %q: %w", o.Addr, err)
+	n := &Node{options: o, log: o.Log, system: newSystem(o.ActorLog)}
+	n.grains = newGrains(n.system, o)
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if o.RedisURL == "" {
+		n.members = newMembership(Member{Addr: "alone", Roles: []string{HostRole}}, nil, o.Log)
+		n.links = newLinks(n) // and never one
+	} else if err := n.startMember(); err != nil {
+		n.cancel()
+		return nil, err
 	}
-	system := newSystem(o.Log)
-	l := newLookup(system, o)
-	kinds := make([]*proto.Kind, 0, len(o.Kinds))
-	for name := range o.Kinds {
-		kinds = append(kinds, proto.NewKind(name, actor.PropsFromFunc(func(actor.Context) {})))
-	}
-	config := proto.Configure(o.Name, &single{}, l, remote.Configure(host, port), proto.WithKinds(kinds...))
-	n := &Node{cluster: proto.New(system, config), system: system, lookup: l, log: o.Log}
-	starting.Lock()
-	n.cluster.StartMember()
-	starting.Unlock()
-	go l.sweep()
+	n.serving.Go(n.grains.sweep)
 	return n, nil
+}
+
+func (n *Node) startMember() error {
+	listener, err := net.Listen("tcp", n.options.Addr)
+	if err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(n.options.Addr)
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	l, err := newLeases(n.options.RedisURL, n.options.Name)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	n.members = newMembership(Member{Addr: net.JoinHostPort(host, port), Roles: n.options.Roles}, l, n.log)
+	n.links = newLinks(n)
+	n.members.ended = func(error) { n.grains.dropAll() }
+	n.members.seen = n.seen
+	n.grains.before = n.before
+	n.server = newServer(n)
+	n.serving.Go(func() { _ = n.server.Serve(listener) }) // ends with Shutdown
+	n.serving.Go(func() { n.members.run(n.ctx) })
+	return nil
 }
 
 func newSystem(log *slog.Logger) *actor.ActorSystem {
@@ -89,75 +128,194 @@ func newSystem(log *slog.Logger) *actor.ActorSystem {
 // System is the actor system, for actors that are not grains.
 func (n *Node) System() *actor.ActorSystem { return n.system }
 
+// Joined tells whether the node is a member at this moment.
+func (n *Node) Joined() bool { return n.members.holds() }
+
+// Addr is where other nodes reach this one.
+func (n *Node) Addr() string { return n.members.self.Addr }
+
+// View is who the members are, as far as this node knows.
+func (n *Node) View() *View { return n.members.view() }
+
+// Times of a request.
+const (
+	// requestBudget bounds one whose context has no end.
+	requestBudget = 10 * time.Second
+	// outWait is how long one waits for a node that is no member to join again.
+	outWait = time.Second
+	// Between two attempts, unless the members change before.
+	minPause = 5 * time.Millisecond
+	maxPause = 100 * time.Millisecond
+)
+
 // Request sends a message to a grain, wherever it lives, and waits for its
-// answer until the context is over. The errors are ErrLeaving and ErrNoAnswer.
+// answer until the context is over. Where the grain's node is lost meanwhile, or
+// another one takes over, it is sent again. The errors are ErrUndelivered and
+// ErrNoAnswer.
 func (n *Node) Request(ctx context.Context, kind, identity string, message any) (any, error) {
-	a, err := n.lookup.acquire(kind, identity)
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestBudget)
+		defer cancel()
+	}
+	key := grainKey{kind, identity}
+	v := n.members.view()
+	answer, err := n.attempt(ctx, v, key, message)
+	if err == nil {
+		return answer, nil
+	}
+	return n.insist(ctx, v, key, message, err)
+}
+
+// insist goes on with a request after its first attempt has failed.
+func (n *Node) insist(ctx context.Context, v *View, key grainKey, message any, err error) (answer any, _ error) {
+	began, failed, lost := time.Now(), ErrUndelivered, false
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		switch {
+		case errors.Is(err, errLost) && !lost:
+			failed, lost = ErrNoAnswer, true
+			if n.options.Again != nil {
+				message = n.options.Again(message)
+			}
+		case errors.Is(err, ErrUndelivered):
+			return nil, failed
+		}
+		if n.members.leases == nil || !n.members.holds() && time.Since(began) > outWait {
+			return nil, failed
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause)) //nolint:gosec // jitter is no secret
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, failed
+		case <-v.changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+		v = n.members.view()
+		if answer, err = n.attempt(ctx, v, key, message); err == nil {
+			return answer, nil
+		}
+	}
+}
+
+// attempt sends a request once, by one view of who the members are.
+func (n *Node) attempt(ctx context.Context, v *View, key grainKey, message any) (any, error) {
+	if n.members.leases == nil {
+		return n.askHere(ctx, key, message)
+	}
+	if !n.members.holds() {
+		return nil, errNotHere
+	}
+	owner, found := v.owner(key)
+	switch {
+	case !found:
+		return nil, errNotHere
+	case owner.Addr == n.members.self.Addr:
+		return n.askHere(ctx, key, message)
+	}
+	return n.links.ask(ctx, v, owner, key, message)
+}
+
+// askHere waits for an answer of a grain of this node.
+func (n *Node) askHere(ctx context.Context, key grainKey, message any) (any, error) {
+	type outcome struct {
+		answer any
+		err    error
+	}
+	answered := make(chan outcome, 1)
+	r, err := n.grains.ask(key, message, func(answer any, err error) { answered <- outcome{answer, err} })
 	if err != nil {
 		return nil, err
 	}
-	defer a.release()
-	budget := requestBudget
-	if deadline, ok := ctx.Deadline(); ok {
-		budget = time.Until(deadline)
+	select {
+	case o := <-answered:
+		return o.answer, o.err
+	case <-ctx.Done():
+	case <-r.activation.gone.Done():
 	}
-	if budget <= 0 {
-		return nil, ErrNoAnswer
+	if !r.finish(nil, errLost) { // it was answered in the same moment
+		o := <-answered
+		return o.answer, o.err
 	}
-	answer, err := n.system.Root.RequestFuture(a.pid, message, budget).Result()
-	if err != nil {
-		return nil, ErrNoAnswer
-	}
-	return answer, nil
+	return nil, errLost
 }
 
-// requestBudget bounds a request whose context has no end.
-const requestBudget = 10 * time.Second
+// Hosts tells whether a grain lives here, as far as this node knows.
+func (n *Node) Hosts(kind, identity string) bool {
+	owner, found := n.members.view().owner(grainKey{kind, identity})
+	return found && owner.Addr == n.members.self.Addr && n.members.holds()
+}
+
+// before has the node that had a grain, as far as can be told, let go of it.
+func (n *Node) before(ctx context.Context, key grainKey) {
+	v := n.members.view()
+	if had, found := v.before(key, n.members.self); found {
+		n.links.release(ctx, v, had, key)
+	}
+}
+
+// seen goes on with a new view: other links, and grains that live elsewhere now.
+func (n *Node) seen(v *View) {
+	lost := n.links.follow(v)
+	if lost && n.options.Lost != nil {
+		n.options.Lost()
+	}
+	go n.grains.handOver(n.ctx, n.elsewhere)
+}
+
+func (n *Node) elsewhere(key grainKey) bool {
+	owner, found := n.members.view().owner(key)
+	return found && owner.Addr != n.members.self.Addr
+}
+
+// Tell tells all other members with a role some news, which may be lost. It
+// does not block. The message must not be changed afterwards.
+func (n *Node) Tell(role string, news any) { n.links.tell(role, news) }
 
 // Activations counts the grains that live here.
-func (n *Node) Activations() int { return n.lookup.count() }
+func (n *Node) Activations() int { return n.grains.count() }
 
 // Passivate stops the grains that pick chooses by their identity and that no
 // request is under way to, and waits until they have stopped. It is false
 // where ctx was over before.
 func (n *Node) Passivate(ctx context.Context, pick func(identity string) bool) bool {
-	return n.lookup.stopped(ctx, n.lookup.passivate(0, pick))
+	for _, a := range n.grains.passivate(0, func(key grainKey) bool { return pick(key.identity) }) {
+		select {
+		case <-a.stopped:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
-// Shutdown lets every grain write down what it must, stops it, and leaves the
-// cluster; it gives up when ctx is over. Requests meanwhile get ErrLeaving.
+// Leave hands all grains over to the other members, some at a time, until none
+// is left or ctx is over; requests are passed on to them meanwhile. Where there
+// is nobody to take them, they stay until Shutdown.
+func (n *Node) Leave(ctx context.Context) {
+	n.members.leaving(ctx)
+	if !n.grains.handOver(ctx, n.elsewhere) {
+		n.log.Warn("not all grains were handed over in time", "left", n.grains.count())
+	}
+}
+
+// Shutdown lets every grain that is left write down what it must, stops it, and
+// ends the membership; it gives up when ctx is over. Requests meanwhile get
+// ErrUndelivered.
 func (n *Node) Shutdown(ctx context.Context) {
 	n.stop.Do(func() {
-		n.lookup.leave(ctx)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			// The library's own graceful way sleeps for two seconds to hand
-			// over grains; ours are handed over already.
-			n.cluster.Shutdown(false)
-		}()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			n.log.Warn("the actor system did not stop in time")
+		n.grains.leave(ctx)
+		n.members.left(ctx)
+		n.cancel()
+		n.links.close()
+		if n.server != nil {
+			n.server.Stop()
 		}
+		n.serving.Wait()
+		if n.members.leases != nil {
+			_ = n.members.leases.close()
+		}
+		n.system.Shutdown()
 	})
 }
-
-// single is the membership of a cluster of one.
-type single struct{}
-
-func (*single) StartMember(c *proto.Cluster) error {
-	host, port, err := c.ActorSystem.GetHostPort()
-	if err != nil {
-		return err
-	}
-	c.MemberList.UpdateClusterTopology(proto.Members{{
-		Id: c.ActorSystem.ID, Host: host, Port: int32(port), Kinds: c.GetClusterKinds(),
-	}})
-	return nil
-}
-
-func (*single) StartClient(*proto.Cluster) error { return nil }
-
-func (*single) Shutdown(bool) error { return nil }

@@ -160,7 +160,7 @@ func (e *env) startQueues(log *slog.Logger) {
 		Followed:  func(context.Context, string) (uint64, error) { return math.MaxUint64, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}))
-	e.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })
+	e.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	e.t.Cleanup(func() {
 		e.passivate()
 		e.feeds.Close()

@@ -2524,6 +2524,51 @@ func (x *KeepPlace) GetFree() bool {
 	return false
 }
 
+// News: queues whose journals have reached a version.
+type News struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Versions      map[string]uint64      `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *News) Reset() {
+	*x = News{}
+	mi := &file_queue_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *News) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*News) ProtoMessage() {}
+
+func (x *News) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use News.ProtoReflect.Descriptor instead.
+func (*News) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *News) GetVersions() map[string]uint64 {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
 // Problem: a refusal.
 type Problem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2536,7 +2581,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2593,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2606,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{27}
+	return file_queue_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Problem) GetCode() string {
@@ -2595,7 +2640,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2652,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2665,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{28}
+	return file_queue_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FieldError) GetField() string {
@@ -2651,7 +2696,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2708,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2721,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{29}
+	return file_queue_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Answer) GetProblem() *Problem {
@@ -2728,7 +2773,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2785,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2798,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{30}
+	return file_queue_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Batch) GetQueue() string {
@@ -2787,7 +2832,7 @@ type BatchAnswer struct {
 
 func (x *BatchAnswer) Reset() {
 	*x = BatchAnswer{}
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +2844,7 @@ func (x *BatchAnswer) String() string {
 func (*BatchAnswer) ProtoMessage() {}
 
 func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +2857,7 @@ func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchAnswer.ProtoReflect.Descriptor instead.
 func (*BatchAnswer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{31}
+	return file_queue_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BatchAnswer) GetAnswers() []*Answer {
@@ -2839,7 +2884,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +2896,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +2909,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{32}
+	return file_queue_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Read) GetQueue() string {
@@ -2953,7 +2998,7 @@ type ReadQueue struct {
 
 func (x *ReadQueue) Reset() {
 	*x = ReadQueue{}
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3010,7 @@ func (x *ReadQueue) String() string {
 func (*ReadQueue) ProtoMessage() {}
 
 func (x *ReadQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3023,7 @@ func (x *ReadQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadQueue.ProtoReflect.Descriptor instead.
 func (*ReadQueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{33}
+	return file_queue_proto_rawDescGZIP(), []int{34}
 }
 
 type ReadTicket struct {
@@ -2990,7 +3035,7 @@ type ReadTicket struct {
 
 func (x *ReadTicket) Reset() {
 	*x = ReadTicket{}
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3047,7 @@ func (x *ReadTicket) String() string {
 func (*ReadTicket) ProtoMessage() {}
 
 func (x *ReadTicket) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3060,7 @@ func (x *ReadTicket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTicket.ProtoReflect.Descriptor instead.
 func (*ReadTicket) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{34}
+	return file_queue_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadTicket) GetId() []byte {
@@ -3038,7 +3083,7 @@ type ReadList struct {
 
 func (x *ReadList) Reset() {
 	*x = ReadList{}
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3095,7 @@ func (x *ReadList) String() string {
 func (*ReadList) ProtoMessage() {}
 
 func (x *ReadList) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3108,7 @@ func (x *ReadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadList.ProtoReflect.Descriptor instead.
 func (*ReadList) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{35}
+	return file_queue_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadList) GetStates() []TicketState {
@@ -3106,7 +3151,7 @@ type ListCursor struct {
 
 func (x *ListCursor) Reset() {
 	*x = ListCursor{}
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3163,7 @@ func (x *ListCursor) String() string {
 func (*ListCursor) ProtoMessage() {}
 
 func (x *ListCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3176,7 @@ func (x *ListCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCursor.ProtoReflect.Descriptor instead.
 func (*ListCursor) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{36}
+	return file_queue_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListCursor) GetState() TicketState {
@@ -3168,7 +3213,7 @@ type ReadSnapshot struct {
 
 func (x *ReadSnapshot) Reset() {
 	*x = ReadSnapshot{}
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3225,7 @@ func (x *ReadSnapshot) String() string {
 func (*ReadSnapshot) ProtoMessage() {}
 
 func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3238,7 @@ func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSnapshot.ProtoReflect.Descriptor instead.
 func (*ReadSnapshot) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{37}
+	return file_queue_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadSnapshot) GetWaitingLimit() uint32 {
@@ -3227,7 +3272,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[38]
+	mi := &file_queue_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3239,7 +3284,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[38]
+	mi := &file_queue_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3252,7 +3297,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{38}
+	return file_queue_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3292,7 +3337,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[39]
+	mi := &file_queue_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +3349,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[39]
+	mi := &file_queue_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +3362,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{39}
+	return file_queue_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3598,7 +3643,12 @@ const file_queue_proto_rawDesc = "" +
 	"\tKeepPlace\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x10\n" +
 	"\x03old\x18\x02 \x01(\fR\x03old\x12\x12\n" +
-	"\x04free\x18\x03 \x01(\bR\x04free\"q\n" +
+	"\x04free\x18\x03 \x01(\bR\x04free\"\x8b\x01\n" +
+	"\x04News\x12F\n" +
+	"\bversions\x18\x01 \x03(\v2*.nowserving.messages.v1.News.VersionsEntryR\bversions\x1a;\n" +
+	"\rVersionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"q\n" +
 	"\aProblem\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12:\n" +
@@ -3721,7 +3771,7 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_queue_proto_goTypes = []any{
 	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
 	(Source)(0),          // 1: nowserving.messages.v1.Source
@@ -3754,19 +3804,21 @@ var file_queue_proto_goTypes = []any{
 	(*Update)(nil),       // 28: nowserving.messages.v1.Update
 	(*Arrive)(nil),       // 29: nowserving.messages.v1.Arrive
 	(*KeepPlace)(nil),    // 30: nowserving.messages.v1.KeepPlace
-	(*Problem)(nil),      // 31: nowserving.messages.v1.Problem
-	(*FieldError)(nil),   // 32: nowserving.messages.v1.FieldError
-	(*Answer)(nil),       // 33: nowserving.messages.v1.Answer
-	(*Batch)(nil),        // 34: nowserving.messages.v1.Batch
-	(*BatchAnswer)(nil),  // 35: nowserving.messages.v1.BatchAnswer
-	(*Read)(nil),         // 36: nowserving.messages.v1.Read
-	(*ReadQueue)(nil),    // 37: nowserving.messages.v1.ReadQueue
-	(*ReadTicket)(nil),   // 38: nowserving.messages.v1.ReadTicket
-	(*ReadList)(nil),     // 39: nowserving.messages.v1.ReadList
-	(*ListCursor)(nil),   // 40: nowserving.messages.v1.ListCursor
-	(*ReadSnapshot)(nil), // 41: nowserving.messages.v1.ReadSnapshot
-	(*Placed)(nil),       // 42: nowserving.messages.v1.Placed
-	(*View)(nil),         // 43: nowserving.messages.v1.View
+	(*News)(nil),         // 31: nowserving.messages.v1.News
+	(*Problem)(nil),      // 32: nowserving.messages.v1.Problem
+	(*FieldError)(nil),   // 33: nowserving.messages.v1.FieldError
+	(*Answer)(nil),       // 34: nowserving.messages.v1.Answer
+	(*Batch)(nil),        // 35: nowserving.messages.v1.Batch
+	(*BatchAnswer)(nil),  // 36: nowserving.messages.v1.BatchAnswer
+	(*Read)(nil),         // 37: nowserving.messages.v1.Read
+	(*ReadQueue)(nil),    // 38: nowserving.messages.v1.ReadQueue
+	(*ReadTicket)(nil),   // 39: nowserving.messages.v1.ReadTicket
+	(*ReadList)(nil),     // 40: nowserving.messages.v1.ReadList
+	(*ListCursor)(nil),   // 41: nowserving.messages.v1.ListCursor
+	(*ReadSnapshot)(nil), // 42: nowserving.messages.v1.ReadSnapshot
+	(*Placed)(nil),       // 43: nowserving.messages.v1.Placed
+	(*View)(nil),         // 44: nowserving.messages.v1.View
+	nil,                  // 45: nowserving.messages.v1.News.VersionsEntry
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
@@ -3806,32 +3858,33 @@ var file_queue_proto_depIdxs = []int32{
 	2,  // 34: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
 	1,  // 35: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
 	4,  // 36: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	32, // 37: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
-	31, // 38: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 39: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
-	6,  // 40: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
-	11, // 41: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
-	33, // 42: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
-	37, // 43: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
-	38, // 44: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
-	39, // 45: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
-	41, // 46: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
-	0,  // 47: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	40, // 48: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 49: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	4,  // 50: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	31, // 51: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	5,  // 52: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 53: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	42, // 54: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	40, // 55: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 56: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 57: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	45, // 37: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
+	33, // 38: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
+	32, // 39: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 40: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
+	6,  // 41: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
+	11, // 42: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
+	34, // 43: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
+	38, // 44: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
+	39, // 45: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
+	40, // 46: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
+	42, // 47: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
+	0,  // 48: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	41, // 49: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 50: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	4,  // 51: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	32, // 52: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	5,  // 53: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 54: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	43, // 55: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	41, // 56: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 57: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 58: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -3859,7 +3912,7 @@ func file_queue_proto_init() {
 		(*Command_Update)(nil),
 		(*Command_Arrive)(nil),
 	}
-	file_queue_proto_msgTypes[32].OneofWrappers = []any{
+	file_queue_proto_msgTypes[33].OneofWrappers = []any{
 		(*Read_Describe)(nil),
 		(*Read_Ticket)(nil),
 		(*Read_List)(nil),
@@ -3871,7 +3924,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

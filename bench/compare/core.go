@@ -133,7 +133,7 @@ func startInProcess(ctx context.Context, redisAddr string, pipes int) (*inProces
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
-	p.queues = actors.NewQueues(p.node.Request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })
+	p.queues = actors.NewQueues(p.node.Request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	return p, nil
 }
 

@@ -73,7 +73,7 @@ func start(ctx context.Context, redisURL string, conn *rabbit.Conn, d *directory
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
-	n.queues = actors.NewQueues(n.member.Request, func(err error) bool { return errors.Is(err, cluster.ErrLeaving) })
+	n.queues = actors.NewQueues(n.member.Request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	return n, nil
 }
 

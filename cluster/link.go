@@ -1,0 +1,300 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"nowserving/messages"
+)
+
+// Bounds of a link.
+const (
+	pingEvery = 250 * time.Millisecond
+	// silentLink: a link on which nothing came for so long is given up, and made
+	// anew: pauses, and packets that are swallowed, are not told by TCP.
+	silentLink  = 1500 * time.Millisecond
+	dialWithin  = 1500 * time.Millisecond
+	relinkPause = 50 * time.Millisecond
+	// A page of tickets with the largest payloads there may be is below that.
+	maxParcel = 64 << 20
+	// Calls and replies in one parcel, and the bytes after which there is another.
+	maxInParcel = 512
+	fullParcel  = 1 << 20
+	// Calls of this node that are under way to another one.
+	maxPending = 50_000
+	maxNews    = 10_000
+)
+
+// link is a connection to one life of one member, made again while it is a member.
+type link struct {
+	node    *Node
+	to      Member
+	leaving bool // guarded by links.mu
+	ctx     context.Context
+	cancel  context.CancelFunc
+	refused atomic.Bool // the last connection
+
+	up  atomic.Bool
+	out *outbox[*outgoing]
+
+	mu      sync.Mutex
+	pending map[uint64]chan<- *messages.GrainReply
+	last    uint64 // id that was given to a call
+}
+
+// outgoing is a call, or news.
+type outgoing struct {
+	id      uint64
+	view    uint64
+	key     grainKey
+	message proto.Message // of a call, nil: the grain is to be released
+	pass    bool
+	within  time.Duration
+	news    bool
+}
+
+func newLink(n *Node, to Member) *link {
+	l := &link{node: n, to: to, out: newOutbox[*outgoing](), pending: make(map[uint64]chan<- *messages.GrainReply)}
+	l.ctx, l.cancel = context.WithCancel(n.ctx)
+	return l
+}
+
+func (l *link) isUp() bool { return l.up.Load() }
+
+// ask sends a call and waits for its reply.
+func (l *link) ask(ctx context.Context, o *outgoing) (any, error) {
+	o.within = within(ctx)
+	replied := make(chan *messages.GrainReply, 1)
+	l.mu.Lock()
+	if !l.up.Load() || len(l.pending) >= maxPending {
+		l.mu.Unlock()
+		return nil, errNotHere
+	}
+	l.last++
+	o.id = l.last
+	l.pending[o.id] = replied
+	l.mu.Unlock()
+	l.out.put(o, maxPending+maxNews)
+	select {
+	case reply := <-replied:
+		return l.understand(ctx, reply)
+	case <-ctx.Done():
+		l.mu.Lock()
+		delete(l.pending, o.id)
+		l.mu.Unlock()
+		return nil, errLost
+	}
+}
+
+func (l *link) understand(ctx context.Context, r *messages.GrainReply) (any, error) {
+	switch {
+	case r == nil:
+		return nil, errLost // the link is down
+	case r.Refusal == messages.Refusal_REFUSAL_LOST:
+		return nil, errLost
+	case r.Refusal == messages.Refusal_REFUSAL_NOT_HERE:
+		l.node.members.refresh(ctx, r.View)
+		return nil, errNotHere
+	case r.Message == nil:
+		return nil, nil
+	}
+	answer, err := r.Message.UnmarshalNew()
+	if err != nil {
+		l.node.log.Error("an answer of another node cannot be understood", "addr", l.to.Addr, "error", err)
+		return nil, errLost
+	}
+	return answer, nil
+}
+
+// run keeps the link up while its member is one.
+func (l *link) run() {
+	defer l.down()
+	for l.ctx.Err() == nil {
+		err := l.talk()
+		was := l.isUp()
+		l.down()
+		if l.ctx.Err() != nil {
+			return
+		}
+		if was {
+			l.node.log.Warn("another node cannot be reached", "addr", l.to.Addr, "error", err)
+		}
+		if l.refused.Swap(false) {
+			l.node.members.evict(l.ctx, l.to)
+		}
+		select {
+		case <-time.After(relinkPause):
+		case <-l.ctx.Done():
+		}
+	}
+}
+
+// down fails all that is under way; whoever asks again finds another way.
+func (l *link) down() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.up.Store(false)
+	for id, replied := range l.pending {
+		replied <- nil
+		delete(l.pending, id)
+	}
+	l.out.take(maxPending + maxNews)
+}
+
+// talk makes a connection and uses it until it breaks.
+func (l *link) talk() error {
+	conn, err := grpc.NewClient("passthrough:///"+l.to.Addr, l.dialOptions()...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithCancelCause(l.ctx)
+	defer cancel(nil)
+	// Until the greeting, and then from one reply to the next.
+	silence := time.AfterFunc(silentLink, func() { cancel(errSilent) })
+	defer silence.Stop()
+	stream, err := messages.NewNodeServiceClient(conn).Talk(ctx)
+	if err == nil {
+		err = l.greet(stream)
+	}
+	if err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	l.up.Store(true)
+	l.node.log.Info("another node can be reached", "addr", l.to.Addr)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		if err := l.write(ctx, stream); err != nil {
+			cancel(err)
+		}
+	})
+	err = l.read(stream, silence)
+	cancel(err)
+	writing.Wait()
+	return errors.Join(err, context.Cause(ctx))
+}
+
+var errSilent = errors.New("nothing came for too long")
+
+type talkClient = grpc.BidiStreamingClient[messages.TalkRequest, messages.TalkResponse]
+
+func (l *link) greet(stream talkClient) error {
+	err := stream.Send(&messages.TalkRequest{Greeting: &messages.Greeting{
+		Cluster: l.node.options.Name, From: l.node.members.self.Addr, To: l.to.Life,
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = stream.Recv()
+	return err
+}
+
+func (l *link) read(stream talkClient, silence *time.Timer) error {
+	for {
+		parcel, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		silence.Reset(silentLink)
+		l.mu.Lock()
+		for _, r := range parcel.Replies {
+			if replied, ok := l.pending[r.Id]; ok {
+				delete(l.pending, r.Id)
+				replied <- r
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *link) write(ctx context.Context, stream talkClient) error {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for pings := uint64(0); ; {
+		parcel := &messages.TalkRequest{}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			pings++
+			parcel.Ping = pings
+		case <-l.out.signal:
+		}
+		for more := true; more; {
+			var items []*outgoing
+			items, more = l.out.take(maxInParcel)
+			for size := 0; len(items) > 0; items = items[1:] {
+				if size += l.pack(parcel, items[0]); size > fullParcel && len(items) > 1 {
+					if err := stream.Send(parcel); err != nil {
+						return err
+					}
+					parcel, size = &messages.TalkRequest{}, 0
+				}
+			}
+			if err := stream.Send(parcel); err != nil {
+				return err
+			}
+			parcel = &messages.TalkRequest{}
+		}
+	}
+}
+
+// pack puts a call or news into a parcel and tells how many bytes it has.
+func (l *link) pack(parcel *messages.TalkRequest, o *outgoing) int {
+	var content *anypb.Any
+	if o.message != nil {
+		var err error
+		if content, err = anypb.New(o.message); err != nil {
+			l.node.log.Error("a message cannot be encoded", "error", err)
+			return 0 // who waits for an answer waits in vain
+		}
+	}
+	if o.news {
+		parcel.News = append(parcel.News, content)
+	} else {
+		parcel.Calls = append(parcel.Calls, &messages.GrainCall{
+			Id: o.id, View: o.view, Kind: o.key.kind, Identity: o.key.identity,
+			Message: content, Pass: o.pass, WithinMs: uint64(o.within.Milliseconds()),
+		})
+	}
+	return len(content.GetValue())
+}
+
+func (l *link) dialOptions() []grpc.DialOption {
+	secure := insecure.NewCredentials()
+	if l.node.options.ClientTLS != nil {
+		secure = credentials.NewTLS(l.node.options.ClientTLS)
+	}
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(secure),
+		grpc.WithContextDialer(l.dial),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: relinkPause, Multiplier: 1.5, MaxDelay: time.Second},
+			MinConnectTimeout: dialWithin,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxParcel), grpc.MaxCallSendMsgSize(maxParcel)),
+		grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(4 << 20),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+	}
+}
+
+func (l *link) dial(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialWithin)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	l.refused.Store(errors.Is(err, syscall.ECONNREFUSED))
+	return conn, err
+}

@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// links are this node's connections to the other members, one for each life of
+// each. A request goes out on the link to its grain's node, and, where only
+// that link is broken, by way of a third member.
+type links struct {
+	node *Node
+
+	mu      sync.RWMutex
+	members map[string]*link // by address
+	closed  bool
+	running sync.WaitGroup
+}
+
+func newLinks(n *Node) *links { return &links{node: n, members: make(map[string]*link)} }
+
+// follow makes links to who has come and ends those to who has gone; lost tells
+// whether somebody has gone without leaving.
+func (ls *links) follow(v *View) (lost bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.closed {
+		return false
+	}
+	for addr, l := range ls.members {
+		if !v.has(l.to) {
+			lost = lost || !l.leaving
+			delete(ls.members, addr)
+			l.cancel()
+		}
+	}
+	for _, m := range v.Members {
+		if m.Addr == ls.node.members.self.Addr {
+			continue
+		}
+		l := ls.members[m.Addr]
+		if l == nil {
+			l = newLink(ls.node, m)
+			ls.members[m.Addr] = l
+			ls.running.Go(l.run)
+		}
+		l.leaving = l.leaving || m.Leaving
+	}
+	return lost
+}
+
+func (ls *links) to(m Member) *link {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	if l := ls.members[m.Addr]; l != nil && l.to.same(m) {
+		return l
+	}
+	return nil
+}
+
+// ask sends a request to the node on which its grain lives.
+func (ls *links) ask(ctx context.Context, v *View, owner Member, key grainKey, message any) (any, error) {
+	m, ok := message.(proto.Message)
+	if !ok {
+		return nil, errNotHere
+	}
+	l, pass := ls.to(owner), false
+	if l == nil || !l.isUp() {
+		if l, pass = ls.third(owner), true; l == nil {
+			return nil, errNotHere
+		}
+	}
+	return l.ask(ctx, &outgoing{view: v.Number, key: key, message: m, pass: pass})
+}
+
+// third is a member that may reach another one that this node cannot.
+func (ls *links) third(than Member) *link {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	for _, l := range ls.members {
+		if l.to.Addr != than.Addr && l.isUp() {
+			return l
+		}
+	}
+	return nil
+}
+
+// release asks a node to let go of a grain. One that cannot be reached is not waited for.
+func (ls *links) release(ctx context.Context, v *View, had Member, key grainKey) {
+	if l := ls.to(had); l != nil && l.isUp() {
+		_, _ = l.ask(ctx, &outgoing{view: v.Number, key: key})
+	}
+}
+
+// tell puts news on the way to all members with a role.
+func (ls *links) tell(role string, news any) {
+	m, ok := news.(proto.Message)
+	if !ok {
+		return
+	}
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	for _, l := range ls.members {
+		if l.to.has(role) && l.isUp() {
+			l.out.put(&outgoing{message: m, news: true}, maxNews)
+		}
+	}
+}
+
+// close ends all links.
+func (ls *links) close() {
+	ls.mu.Lock()
+	ls.closed = true
+	for _, l := range ls.members {
+		l.cancel()
+	}
+	ls.mu.Unlock()
+	ls.running.Wait()
+}
+
+// within is how much of a context's time is left, at least a millisecond.
+func within(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return requestBudget
+	}
+	return max(time.Until(deadline), time.Millisecond)
+}
