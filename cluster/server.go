@@ -83,18 +83,21 @@ func (s *server) Talk(stream talkServer) error {
 	}
 	read := make(chan error, 1)
 	go func() { read <- c.read(stream) }() // ends with the stream
-	wrote := make(chan error, 1)
-	go func() { wrote <- c.write(stream) }()
+	var failed error
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		failed = c.write(stream)
+	}()
 	select {
 	case err = <-read:
-		c.cancel()
-		_ = <-wrote
-	case err = <-wrote:
+	case <-wrote:
+		err = failed
 	case <-life.over:
 		err = status.Error(codes.Unavailable, "not a member any more")
-		c.cancel()
-		_ = <-wrote // nobody may send once this has returned
 	}
+	c.cancel()
+	<-wrote // nobody may send once this has returned
 	return err
 }
 
