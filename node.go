@@ -241,7 +241,8 @@ func (n *Node) startQueues(context.Context) (err error) {
 				n.feeds.Heard(m)
 			}
 		},
-		Lost: n.takeOver,
+		Again: actors.Again,
+		Lost:  n.takeOver,
 	}
 	if n.config.ClusterProvider == providerRedis {
 		o.RedisURL = n.config.RedisURL

@@ -69,7 +69,7 @@ func (s *series) begin(place int) bool {
 
 // refused notes that the state refuses the command at a place.
 func (s *series) refused(place int, e *queue.Error) {
-	if s == nil || s.pastFull || e.Code != queue.QueueFull {
+	if s == nil || e.Code != queue.OutcomeUnknown && (s.pastFull || e.Code != queue.QueueFull) {
 		return
 	}
 	s.mu.Lock()
@@ -97,7 +97,7 @@ func (it *item) partAnswer() any {
 	case it.message != nil:
 		return &messages.Answer{Version: it.message.Version}
 	case it.replayOf != 0:
-		return &messages.Answer{Version: it.replayOf, Replayed: true}
+		return &messages.Answer{Version: it.replayOf, Replayed: it.replayed()}
 	}
 	return it.answer
 }

@@ -106,7 +106,7 @@ func eventToMessage(e *queue.Event) *messages.Event {
 		Version: e.Version, Epoch: e.Epoch, At: int64(e.At), By: e.By, Kind: messages.EventKind(e.Kind),
 		Position: uint32(e.Position), Day: uint32(e.Day), Seq: e.Seq,
 		Status: messages.Status(e.Status), Waiting: uint32(e.Waiting), Active: uint32(e.Active),
-		Op: e.Op[:], Keyed: e.Keyed, Fingerprint: e.Fingerprint,
+		Op: e.Op[:], Keyed: e.Keyed, Fingerprint: e.Fingerprint, Again: e.Again,
 	}
 	if e.Ticket != nil {
 		m.Ticket = TicketToMessage(e.Ticket)
@@ -122,7 +122,7 @@ func eventFromMessage(m *messages.Event) (*queue.Event, error) {
 		Version: m.Version, Epoch: m.Epoch, At: queue.Time(m.At), By: m.By, Kind: queue.Kind(m.Kind),
 		Position: int(m.Position), Day: int32(m.Day), Seq: m.Seq,
 		Status: queue.Status(m.Status), Waiting: int(m.Waiting), Active: int(m.Active),
-		Keyed: m.Keyed, Fingerprint: m.Fingerprint,
+		Keyed: m.Keyed, Fingerprint: m.Fingerprint, Again: m.Again,
 	}
 	copy(e.Op[:], m.Op)
 	if m.Kind > messages.EventKind_EVENT_KIND_QUEUE_DELETED || m.Status > messages.Status_STATUS_CLOSED {
@@ -204,12 +204,18 @@ func configFromMessage(m *messages.Config) *queue.Config {
 
 // encodeSnapshot writes an image down.
 func encodeSnapshot(img *queue.Image) (queue.Snapshot, error) {
+	data, err := encodeRecord(snapshotToMessage(img))
+	return queue.Snapshot{Version: img.Version, Data: data}, err
+}
+
+func snapshotToMessage(img *queue.Image) *messages.Snapshot {
 	m := &messages.Snapshot{
 		Id: string(img.ID), Version: img.Version, Epoch: img.Epoch, LastAt: int64(img.LastAt), Exists: img.Exists,
 		Status: messages.Status(img.Status), Day: uint32(img.Day), Seq: img.Seq,
 		Tickets: ticketsToMessages(img.Tickets), Outbox: ticketsToMessages(img.Outbox),
 		Keys: rememberedToMessages(img.Keys), Arrivals: rememberedToMessages(img.Arrivals),
 		IssuedAt: int64(img.IssuedAt),
+		Recents:  recentsToMessages(img.Recents), RecentsAfter: (*int64)(&img.RecentsAfter),
 	}
 	for _, i := range img.Issued {
 		m.Issued = append(m.Issued, &messages.Issued{Prefix: i.Prefix, First: i.First, Last: i.Last})
@@ -217,8 +223,7 @@ func encodeSnapshot(img *queue.Image) (queue.Snapshot, error) {
 	if img.Config != nil {
 		m.Config = configToMessage(img.Config)
 	}
-	data, err := encodeRecord(m)
-	return queue.Snapshot{Version: img.Version, Data: data}, err
+	return m
 }
 
 func decodeSnapshot(s queue.Snapshot) (*queue.State, error) {
@@ -234,6 +239,10 @@ func decodeSnapshot(s queue.Snapshot) (*queue.State, error) {
 		Status: queue.Status(m.Status), Day: int32(m.Day), Seq: m.Seq,
 		Keys: rememberedFromMessages(m.Keys), Arrivals: rememberedFromMessages(m.Arrivals),
 		IssuedAt: queue.Time(m.IssuedAt),
+		Recents:  recentsFromMessages(m.Recents), RecentsAfter: queue.Time(m.LastAt),
+	}
+	if m.RecentsAfter != nil { // else it was written when they were not remembered
+		img.RecentsAfter = queue.Time(*m.RecentsAfter)
 	}
 	for _, i := range m.Issued {
 		img.Issued = append(img.Issued, queue.Issued{Prefix: i.Prefix, First: i.First, Last: i.Last})
@@ -288,6 +297,24 @@ func rememberedFromMessages(ms []*messages.Remembered) []queue.Remembered {
 	out := make([]queue.Remembered, len(ms))
 	for i, m := range ms {
 		out[i] = queue.Remembered{Version: m.Version, Fingerprint: m.Fingerprint, At: queue.Time(m.At)}
+		copy(out[i].Op[:], m.Op)
+	}
+	return out
+}
+
+func recentsToMessages(rs []queue.Recent) []*messages.Remembered {
+	out := make([]*messages.Remembered, len(rs))
+	for i := range rs {
+		r := &rs[i]
+		out[i] = &messages.Remembered{Op: r.Op[:], Version: r.Version, At: int64(r.At), Again: r.Again}
+	}
+	return out
+}
+
+func recentsFromMessages(ms []*messages.Remembered) []queue.Recent {
+	out := make([]queue.Recent, len(ms))
+	for i, m := range ms {
+		out[i] = queue.Recent{Version: m.Version, At: queue.Time(m.At), Again: m.Again}
 		copy(out[i].Op[:], m.Op)
 	}
 	return out

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 
@@ -50,6 +51,45 @@ func TestEveryFieldOfAnEventIsKept(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, &want) {
 		t.Errorf("got  %+v %+v %+v\nwant %+v %+v %+v", got, got.Ticket, got.Config, &want, want.Ticket, want.Config)
+	}
+}
+
+// A snapshot that was written when operations without a key were not remembered
+// is no proof that one of them never came.
+func TestOldSnapshotKnowsOfNoOperationWithoutAKey(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		remembered bool
+		after      queue.Time
+		want       error
+	}{
+		{false, 30_000, queue.ErrOutcomeUnknown}, {false, 30_001, nil}, {true, 0, nil},
+	} {
+		old := queue.New("a")
+		config := queue.Config{}.Defaults("a")
+		decision, err := old.Decide(&queue.Command{At: 1_000_000, Do: &queue.Create{Epoch: "e", Config: config}})
+		if err == nil {
+			err = old.Apply(decision.Event)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := snapshotToMessage(old.Image())
+		if !c.remembered {
+			m.Recents, m.RecentsAfter = nil, nil
+		}
+		data, err := encodeRecord(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := decodeSnapshot(queue.Snapshot{Version: 1, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = state.Decide(&queue.Command{At: 1_000_000 + c.after, Op: queue.OpID{1}, Again: true, Do: &queue.SetStatus{Status: queue.Paused}})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ func commandFromMessage(m *messages.Command, now queue.Time) (*queue.Command, er
 	}
 	c := &queue.Command{
 		At: now, By: m.By, OwnOnly: m.OwnOnly,
-		Op: queue.OpID(m.Op), Keyed: m.Keyed, Fingerprints: m.Fingerprints,
+		Op: queue.OpID(m.Op), Keyed: m.Keyed, Fingerprints: m.Fingerprints, Again: m.Again,
 		HasIfMatch: m.IfMatch != nil, IfMatch: m.GetIfMatch(),
 	}
 	action, err := actionFromMessage(m)

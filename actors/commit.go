@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"time"
 
 	"nowserving/actors/queue"
 	"nowserving/messages"
@@ -62,19 +63,40 @@ func (g *grainContext) replay(it *item) {
 		g.refuse(it, queue.ErrOutcomeUnknown)
 		return
 	}
-	answer := &messages.Answer{Event: m, Version: m.Version, Replayed: true}
+	answer := &messages.Answer{Event: m, Version: m.Version, Replayed: it.replayed()}
 	if m.Kind == messages.EventKind_EVENT_KIND_TICKET_TRANSFERRED {
-		old, err := TicketFromMessage(m.Ticket)
-		if err != nil {
-			g.refuse(it, queue.ErrOutcomeUnknown)
-			return
-		}
-		if answer.Arrival, err = g.arrive(ctx, old, m.By); err != nil {
+		if answer.Arrival, err = g.arrivalOf(ctx, m); err != nil {
 			g.refuse(it, queue.ErrOutcomeUnknown)
 			return
 		}
 	}
 	g.respond(it.sender, answer)
+}
+
+// replayed tells whether the answer is given for the second time, as far as the
+// client knows: one who gave no key has sent the command once.
+func (it *item) replayed() bool {
+	return it.replayOf != 0 && it.request.(*messages.Command).Keyed
+}
+
+// arrivalOf gives the event that a transfer made in its target. Right after a
+// node was lost the target may have to be loaded first, as its source had.
+func (g *grainContext) arrivalOf(ctx context.Context, transferred *messages.Event) (*messages.Event, error) {
+	old, err := TicketFromMessage(transferred.Ticket)
+	if err != nil {
+		return nil, err
+	}
+	for backoff := arrivalBackoff; ; backoff *= 2 {
+		arrival, err := g.arrive(ctx, old, transferred.By)
+		if err == nil {
+			return arrival, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(backoff):
+		}
+	}
 }
 
 // readEvent reads one event of a queue's journal.

@@ -27,8 +27,8 @@ type faulty struct {
 type fault struct {
 	written bool  // it is written before the error is given
 	err     error // the answer
-	// before runs ahead of it.
-	before func()
+	// before runs ahead of it, and after when it is written, before it is answered.
+	before, after func()
 }
 
 func (f *faulty) fail(faults ...fault) {
@@ -73,7 +73,14 @@ func (f fault) carryOut(j actors.Journal, id string, owner queue.OwnerID, prev q
 			if err == nil {
 				err = f.err
 			}
-			done(err)
+			if f.after == nil {
+				done(err)
+				return
+			}
+			go func() { // which does not hold up the journal
+				f.after()
+				done(err)
+			}()
 		})
 	default:
 		done(f.err)

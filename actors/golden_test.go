@@ -25,6 +25,7 @@ func TestOldJournalsStayReadable(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]proto.Message{
 		"entry.v1": goldenEntry(), "snapshot.v1": goldenSnapshot(),
+		"entry.v2": goldenEntryV2(), "snapshot.v2": goldenSnapshotV2(), "command.v2": goldenCommandV2(),
 		"command.v1": goldenCommand(), "answer.v1": &messages.Answer{
 			Event: goldenEntry().Events[0], Version: 1, Replayed: true,
 			Problem: &messages.Problem{Code: "invalid", Detail: "d", Fields: []*messages.FieldError{{Field: "f", Message: "m"}}},
@@ -125,6 +126,26 @@ func goldenSnapshot() *messages.Snapshot {
 		Outbox:   []*messages.Ticket{goldenTicket()},
 		IssuedAt: 1763800003000, Issued: []*messages.Issued{{Prefix: "A", First: 1, Last: 42}},
 	}
+}
+
+// Version 2 remembers operations without a key.
+func goldenEntryV2() *messages.Entry {
+	e := goldenEntry()
+	e.Events[0].Again = true
+	return e
+}
+
+func goldenSnapshotV2() *messages.Snapshot {
+	s, after := goldenSnapshot(), int64(1763800000000)
+	s.Recents = []*messages.Remembered{{Op: id16(3), Version: 11, At: 1763800003000, Again: true}}
+	s.RecentsAfter = &after
+	return s
+}
+
+func goldenCommandV2() *messages.Command {
+	c := goldenCommand()
+	c.Again = true
+	return c
 }
 
 func goldenCommand() *messages.Command {

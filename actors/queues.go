@@ -74,6 +74,30 @@ func (q *Queues) Read(ctx context.Context, r *messages.Read) *messages.View {
 	return &messages.View{Problem: problem(queue.ErrUnavailableNow)}
 }
 
+// Again marks a request as one that may have reached its queue before. It gives a
+// copy, for whoever got the first one may still hold it; what can be sent twice
+// without harm it gives back as it is.
+func Again(message any) any {
+	switch m := message.(type) {
+	case *messages.Command:
+		return again(m)
+	case *messages.Batch:
+		marked := &messages.Batch{Queue: m.Queue, PastFull: m.PastFull, Commands: make([]*messages.Command, len(m.Commands))}
+		for i, c := range m.Commands {
+			marked.Commands[i] = again(c)
+		}
+		return marked
+	}
+	return message
+}
+
+func again(c *messages.Command) *messages.Command {
+	return &messages.Command{
+		Queue: c.Queue, By: c.By, OwnOnly: c.OwnOnly, Op: c.Op, Keyed: c.Keyed,
+		Fingerprints: c.Fingerprints, IfMatch: c.IfMatch, Action: c.Action, Again: true,
+	}
+}
+
 var errTooMany = errors.New("too many requests are under way on this node")
 
 func (q *Queues) ask(ctx context.Context, id string, m any) (any, error) {

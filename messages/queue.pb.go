@@ -629,6 +629,7 @@ type Event struct {
 	Op            []byte                 `protobuf:"bytes,14,opt,name=op,proto3" json:"op,omitempty"`
 	Keyed         bool                   `protobuf:"varint,15,opt,name=keyed,proto3" json:"keyed,omitempty"`
 	Fingerprint   uint64                 `protobuf:"fixed64,16,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Again         bool                   `protobuf:"varint,17,opt,name=again,proto3" json:"again,omitempty"` // without a key, and sent before; the first sending may still come
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -775,6 +776,13 @@ func (x *Event) GetFingerprint() uint64 {
 	return 0
 }
 
+func (x *Event) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 // Entry: the events of one append. An event's epoch is left out where it is
 // the entry's.
 type Entry struct {
@@ -835,6 +843,7 @@ type Remembered struct {
 	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Fingerprint   uint64                 `protobuf:"fixed64,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	At            int64                  `protobuf:"varint,4,opt,name=at,proto3" json:"at,omitempty"`
+	Again         bool                   `protobuf:"varint,5,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -897,6 +906,13 @@ func (x *Remembered) GetAt() int64 {
 	return 0
 }
 
+func (x *Remembered) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 // Snapshot: a queue's whole state right after a version.
 type Snapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -913,8 +929,10 @@ type Snapshot struct {
 	Keys          []*Remembered          `protobuf:"bytes,11,rep,name=keys,proto3" json:"keys,omitempty"`
 	Arrivals      []*Remembered          `protobuf:"bytes,12,rep,name=arrivals,proto3" json:"arrivals,omitempty"`
 	Outbox        []*Ticket              `protobuf:"bytes,13,rep,name=outbox,proto3" json:"outbox,omitempty"`
-	IssuedAt      int64                  `protobuf:"varint,14,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"` // when the last number was given out
-	Issued        []*Issued              `protobuf:"bytes,15,rep,name=issued,proto3" json:"issued,omitempty"`                      // the day's numbers by prefix
+	IssuedAt      int64                  `protobuf:"varint,14,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`                   // when the last number was given out
+	Issued        []*Issued              `protobuf:"bytes,15,rep,name=issued,proto3" json:"issued,omitempty"`                                        // the day's numbers by prefix
+	Recents       []*Remembered          `protobuf:"bytes,16,rep,name=recents,proto3" json:"recents,omitempty"`                                      // came without a key
+	RecentsAfter  *int64                 `protobuf:"varint,17,opt,name=recents_after,json=recentsAfter,proto3,oneof" json:"recents_after,omitempty"` // recents holds all that came later; absent: none is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1054,6 +1072,20 @@ func (x *Snapshot) GetIssued() []*Issued {
 	return nil
 }
 
+func (x *Snapshot) GetRecents() []*Remembered {
+	if x != nil {
+		return x.Recents
+	}
+	return nil
+}
+
+func (x *Snapshot) GetRecentsAfter() int64 {
+	if x != nil && x.RecentsAfter != nil {
+		return *x.RecentsAfter
+	}
+	return 0
+}
+
 // Issued: places of a service day's sequence whose numbers bear a prefix.
 type Issued struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1125,6 +1157,7 @@ type Command struct {
 	Keyed        bool                   `protobuf:"varint,5,opt,name=keyed,proto3" json:"keyed,omitempty"`
 	Fingerprints []uint64               `protobuf:"fixed64,6,rep,packed,name=fingerprints,proto3" json:"fingerprints,omitempty"`
 	IfMatch      *uint64                `protobuf:"varint,7,opt,name=if_match,json=ifMatch,proto3,oneof" json:"if_match,omitempty"`
+	Again        bool                   `protobuf:"varint,8,opt,name=again,proto3" json:"again,omitempty"` // the same op may have been sent before, no longer than 30 s ago
 	// Types that are valid to be assigned to Action:
 	//
 	//	*Command_Create
@@ -1227,6 +1260,13 @@ func (x *Command) GetIfMatch() uint64 {
 		return *x.IfMatch
 	}
 	return 0
+}
+
+func (x *Command) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 func (x *Command) GetAction() isCommand_Action {
@@ -3505,7 +3545,7 @@ const file_queue_proto_rawDesc = "" +
 	"\n" +
 	"max_active\x18\x06 \x01(\rR\tmaxActive\x12\x1a\n" +
 	"\btimezone\x18\a \x01(\tR\btimezone\x12\x1a\n" +
-	"\bservices\x18\b \x03(\tR\bservices\"\xf0\x03\n" +
+	"\bservices\x18\b \x03(\tR\bservices\"\x86\x04\n" +
 	"\x05Event\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x0e\n" +
@@ -3523,16 +3563,18 @@ const file_queue_proto_rawDesc = "" +
 	"\x06active\x18\r \x01(\rR\x06active\x12\x0e\n" +
 	"\x02op\x18\x0e \x01(\fR\x02op\x12\x14\n" +
 	"\x05keyed\x18\x0f \x01(\bR\x05keyed\x12 \n" +
-	"\vfingerprint\x18\x10 \x01(\x06R\vfingerprint\"T\n" +
+	"\vfingerprint\x18\x10 \x01(\x06R\vfingerprint\x12\x14\n" +
+	"\x05again\x18\x11 \x01(\bR\x05again\"T\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x125\n" +
-	"\x06events\x18\x02 \x03(\v2\x1d.nowserving.messages.v1.EventR\x06events\"h\n" +
+	"\x06events\x18\x02 \x03(\v2\x1d.nowserving.messages.v1.EventR\x06events\"~\n" +
 	"\n" +
 	"Remembered\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\fR\x02op\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\x06R\vfingerprint\x12\x0e\n" +
-	"\x02at\x18\x04 \x01(\x03R\x02at\"\xce\x04\n" +
+	"\x02at\x18\x04 \x01(\x03R\x02at\x12\x14\n" +
+	"\x05again\x18\x05 \x01(\bR\x05again\"\xc8\x05\n" +
 	"\bSnapshot\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
@@ -3549,11 +3591,15 @@ const file_queue_proto_rawDesc = "" +
 	"\barrivals\x18\f \x03(\v2\".nowserving.messages.v1.RememberedR\barrivals\x126\n" +
 	"\x06outbox\x18\r \x03(\v2\x1e.nowserving.messages.v1.TicketR\x06outbox\x12\x1b\n" +
 	"\tissued_at\x18\x0e \x01(\x03R\bissuedAt\x126\n" +
-	"\x06issued\x18\x0f \x03(\v2\x1e.nowserving.messages.v1.IssuedR\x06issued\"J\n" +
+	"\x06issued\x18\x0f \x03(\v2\x1e.nowserving.messages.v1.IssuedR\x06issued\x12<\n" +
+	"\arecents\x18\x10 \x03(\v2\".nowserving.messages.v1.RememberedR\arecents\x12(\n" +
+	"\rrecents_after\x18\x11 \x01(\x03H\x00R\frecentsAfter\x88\x01\x01B\x10\n" +
+	"\x0e_recents_after\"J\n" +
 	"\x06Issued\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\x04R\x04last\"\xf7\t\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\"\x8d\n" +
+	"\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x19\n" +
@@ -3561,7 +3607,8 @@ const file_queue_proto_rawDesc = "" +
 	"\x02op\x18\x04 \x01(\fR\x02op\x12\x14\n" +
 	"\x05keyed\x18\x05 \x01(\bR\x05keyed\x12\"\n" +
 	"\ffingerprints\x18\x06 \x03(\x06R\ffingerprints\x12\x1e\n" +
-	"\bif_match\x18\a \x01(\x04H\x01R\aifMatch\x88\x01\x01\x128\n" +
+	"\bif_match\x18\a \x01(\x04H\x01R\aifMatch\x88\x01\x01\x12\x14\n" +
+	"\x05again\x18\b \x01(\bR\x05again\x128\n" +
 	"\x06create\x18\n" +
 	" \x01(\v2\x1e.nowserving.messages.v1.CreateH\x00R\x06create\x12A\n" +
 	"\tconfigure\x18\v \x01(\v2!.nowserving.messages.v1.ConfigureH\x00R\tconfigure\x12B\n" +
@@ -3835,56 +3882,57 @@ var file_queue_proto_depIdxs = []int32{
 	8,  // 11: nowserving.messages.v1.Snapshot.arrivals:type_name -> nowserving.messages.v1.Remembered
 	4,  // 12: nowserving.messages.v1.Snapshot.outbox:type_name -> nowserving.messages.v1.Ticket
 	10, // 13: nowserving.messages.v1.Snapshot.issued:type_name -> nowserving.messages.v1.Issued
-	12, // 14: nowserving.messages.v1.Command.create:type_name -> nowserving.messages.v1.Create
-	13, // 15: nowserving.messages.v1.Command.configure:type_name -> nowserving.messages.v1.Configure
-	14, // 16: nowserving.messages.v1.Command.set_status:type_name -> nowserving.messages.v1.SetStatus
-	15, // 17: nowserving.messages.v1.Command.delete:type_name -> nowserving.messages.v1.Delete
-	16, // 18: nowserving.messages.v1.Command.enqueue:type_name -> nowserving.messages.v1.Enqueue
-	17, // 19: nowserving.messages.v1.Command.move:type_name -> nowserving.messages.v1.Move
-	18, // 20: nowserving.messages.v1.Command.remove:type_name -> nowserving.messages.v1.Remove
-	19, // 21: nowserving.messages.v1.Command.call_next:type_name -> nowserving.messages.v1.CallNext
-	20, // 22: nowserving.messages.v1.Command.call:type_name -> nowserving.messages.v1.Call
-	21, // 23: nowserving.messages.v1.Command.recall:type_name -> nowserving.messages.v1.Recall
-	22, // 24: nowserving.messages.v1.Command.start:type_name -> nowserving.messages.v1.Start
-	23, // 25: nowserving.messages.v1.Command.complete:type_name -> nowserving.messages.v1.Complete
-	24, // 26: nowserving.messages.v1.Command.hold:type_name -> nowserving.messages.v1.Hold
-	25, // 27: nowserving.messages.v1.Command.no_show:type_name -> nowserving.messages.v1.NoShow
-	26, // 28: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
-	27, // 29: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
-	28, // 30: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
-	29, // 31: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
-	5,  // 32: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
-	5,  // 33: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
-	2,  // 34: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
-	1,  // 35: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
-	4,  // 36: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	45, // 37: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
-	33, // 38: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
-	32, // 39: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 40: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
-	6,  // 41: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
-	11, // 42: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
-	34, // 43: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
-	38, // 44: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
-	39, // 45: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
-	40, // 46: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
-	42, // 47: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
-	0,  // 48: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	41, // 49: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 50: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	4,  // 51: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	32, // 52: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	5,  // 53: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 54: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	43, // 55: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	41, // 56: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 57: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 58: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	8,  // 14: nowserving.messages.v1.Snapshot.recents:type_name -> nowserving.messages.v1.Remembered
+	12, // 15: nowserving.messages.v1.Command.create:type_name -> nowserving.messages.v1.Create
+	13, // 16: nowserving.messages.v1.Command.configure:type_name -> nowserving.messages.v1.Configure
+	14, // 17: nowserving.messages.v1.Command.set_status:type_name -> nowserving.messages.v1.SetStatus
+	15, // 18: nowserving.messages.v1.Command.delete:type_name -> nowserving.messages.v1.Delete
+	16, // 19: nowserving.messages.v1.Command.enqueue:type_name -> nowserving.messages.v1.Enqueue
+	17, // 20: nowserving.messages.v1.Command.move:type_name -> nowserving.messages.v1.Move
+	18, // 21: nowserving.messages.v1.Command.remove:type_name -> nowserving.messages.v1.Remove
+	19, // 22: nowserving.messages.v1.Command.call_next:type_name -> nowserving.messages.v1.CallNext
+	20, // 23: nowserving.messages.v1.Command.call:type_name -> nowserving.messages.v1.Call
+	21, // 24: nowserving.messages.v1.Command.recall:type_name -> nowserving.messages.v1.Recall
+	22, // 25: nowserving.messages.v1.Command.start:type_name -> nowserving.messages.v1.Start
+	23, // 26: nowserving.messages.v1.Command.complete:type_name -> nowserving.messages.v1.Complete
+	24, // 27: nowserving.messages.v1.Command.hold:type_name -> nowserving.messages.v1.Hold
+	25, // 28: nowserving.messages.v1.Command.no_show:type_name -> nowserving.messages.v1.NoShow
+	26, // 29: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
+	27, // 30: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
+	28, // 31: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
+	29, // 32: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
+	5,  // 33: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
+	5,  // 34: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
+	2,  // 35: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
+	1,  // 36: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
+	4,  // 37: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
+	45, // 38: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
+	33, // 39: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
+	32, // 40: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 41: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
+	6,  // 42: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
+	11, // 43: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
+	34, // 44: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
+	38, // 45: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
+	39, // 46: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
+	40, // 47: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
+	42, // 48: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
+	0,  // 49: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	41, // 50: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 51: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	4,  // 52: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	32, // 53: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	5,  // 54: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 55: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	43, // 56: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	41, // 57: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 58: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 59: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -3892,6 +3940,7 @@ func file_queue_proto_init() {
 	if File_queue_proto != nil {
 		return
 	}
+	file_queue_proto_msgTypes[5].OneofWrappers = []any{}
 	file_queue_proto_msgTypes[7].OneofWrappers = []any{
 		(*Command_Create)(nil),
 		(*Command_Configure)(nil),

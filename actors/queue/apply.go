@@ -32,6 +32,7 @@ func (s *State) Apply(e *Event) error {
 	}
 	s.version, s.lastAt = e.Version, e.At
 	s.remember(e)
+	s.recents.forget(e)
 	s.forget(e.At)
 	return nil
 }
@@ -225,6 +226,8 @@ func (s *State) remember(e *Event) {
 		} else {
 			s.keys.add(r)
 		}
+	} else {
+		s.recents.add(Recent{Op: e.Op, Version: e.Version, At: e.At, Again: e.Again})
 	}
 	if e.Kind == TicketEnqueued && !e.Ticket.TransferredFrom.IsZero() {
 		delete(s.places, e.Ticket.TransferredFrom)

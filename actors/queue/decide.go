@@ -18,6 +18,10 @@ type Command struct {
 	Op           OpID
 	Keyed        bool
 	Fingerprints []uint64
+	// Again: the same Op may have been sent before, no longer than 30 s ago, by
+	// somebody who was not answered. Where it came without a key, and so is not
+	// remembered for long, it is then looked for.
+	Again bool
 
 	// IfMatch, where HasIfMatch, is the version that the user acted on.
 	HasIfMatch bool
@@ -47,6 +51,11 @@ type Decision struct {
 // A refusal is an *Error; ErrNobodyWaits says that CallNext found nobody.
 // The order of refusals is the contract's.
 func (s *State) Decide(c *Command) (Decision, error) {
+	if !c.Keyed {
+		if done, err := s.sentBefore(c); err != nil || done != 0 {
+			return Decision{ReplayOf: done}, err
+		}
+	}
 	if err := s.mayAct(c); err != nil {
 		return Decision{}, err
 	}
@@ -132,7 +141,7 @@ func (s *State) stamp(e *Event, c *Command) {
 		e.Version = s.version + 1
 	}
 	e.By, e.At = c.By, s.now(c)
-	e.Op, e.Keyed = c.Op, c.Keyed
+	e.Op, e.Keyed, e.Again = c.Op, c.Keyed, c.Again && !c.Keyed
 	if len(c.Fingerprints) > 0 {
 		e.Fingerprint = c.Fingerprints[0]
 	}

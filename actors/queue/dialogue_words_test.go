@@ -20,6 +20,7 @@ type stage struct {
 	queues map[ID]*witness
 	clock  Time
 	sent   map[TicketID]*Ticket // old tickets of transfers
+	ops    uint32               // of commands that name none
 }
 
 func newStage(t testing.TB) *stage {
@@ -90,7 +91,7 @@ func (w *words) shift() string {
 	return first
 }
 
-// perform does one line: [in QUEUE] [at TIME] [by USER] [own] COMMAND [NAME] [key=value…].
+// perform does one line: [in QUEUE] [at TIME] [by USER] [own] [again] COMMAND [NAME] [key=value…].
 func (st *stage) perform(line string) (answers []string) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -119,6 +120,8 @@ func (st *stage) perform(line string) (answers []string) {
 			c.By = w.shift()
 		case "own":
 			c.OwnOnly = true
+		case "again":
+			c.Again = true
 		default:
 			verb = word
 		}
@@ -133,9 +136,7 @@ func (st *stage) perform(line string) (answers []string) {
 		st.allRead(w)
 		return answers
 	}
-	if key := w.take("key"); key != "" {
-		c.Keyed, c.Op = true, OpID(named(key))
-	}
+	st.identify(c, w)
 	if _, c.HasIfMatch = w.named["if-match"]; c.HasIfMatch {
 		c.IfMatch = uint64(w.number("if-match"))
 	}
@@ -146,6 +147,25 @@ func (st *stage) perform(line string) (answers []string) {
 	}
 	st.allRead(w)
 	return st.act(queue, c)
+}
+
+// identify names the operation: by its key, or by op, which is remembered for a
+// moment only.
+func (st *stage) identify(c *Command, w *words) {
+	key, op := w.take("key"), w.take("op")
+	switch {
+	case key != "":
+		c.Keyed, c.Op = true, OpID(named(key))
+	case op != "":
+		c.Op = OpID(named(op))
+	default:
+		c.Op = st.freshOp()
+	}
+}
+
+func (st *stage) freshOp() OpID {
+	st.ops++
+	return OpID(named(fmt.Sprint("unnamed ", st.ops)))
 }
 
 // allRead refuses words that nothing read, such as a misspelt key.
@@ -240,10 +260,10 @@ func (st *stage) crowd(queue *witness, w *words) []string {
 	queue.thorough = false
 	for i := range n {
 		id := named(prefix + strconv.Itoa(i))
-		d, err := queue.do(&Command{At: st.clock, By: "ann", Do: &Enqueue{ID: id}})
+		d, err := queue.do(&Command{At: st.clock, By: "ann", Op: st.freshOp(), Do: &Enqueue{ID: id}})
 		if err == nil {
 			last = d.Event.Ticket.Number
-			_, err = queue.do(&Command{At: st.clock, By: "ann", Do: &Remove{Ticket: id}})
+			_, err = queue.do(&Command{At: st.clock, By: "ann", Op: st.freshOp(), Do: &Remove{Ticket: id}})
 		}
 		if err != nil {
 			panic(err)

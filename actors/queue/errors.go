@@ -22,9 +22,10 @@ const (
 	VersionMismatch      Code = "version_mismatch"
 	IdempotencyKeyReused Code = "idempotency_key_reused"
 	Forbidden            Code = "forbidden"
-	// Unavailable and OutcomeUnknown are said by the shell around the queue:
-	// the first where certainly nothing happened, the second where it may have.
-	Unavailable    Code = "unavailable"
+	// Unavailable: certainly nothing happened; the shell around the queue says it.
+	Unavailable Code = "unavailable"
+	// OutcomeUnknown: it may have happened. The shell says it, and the queue of
+	// what is sent again when too much has come since to be remembered.
 	OutcomeUnknown Code = "outcome_unknown"
 )
 

@@ -70,4 +70,7 @@ type Event struct {
 	Op          OpID
 	Keyed       bool
 	Fingerprint uint64
+	// Again: it came without a key, and had been sent before. That first sending
+	// may still come.
+	Again bool
 }

@@ -28,6 +28,7 @@ type naive struct {
 	issued   map[string]bool // numbers of the day
 
 	keys, arrivals map[OpID]naiveKey
+	unkeyed        map[OpID]naiveUnkeyed
 	places         map[TicketID]Time
 	out            map[TicketID]bool // transferred, not known to have arrived
 }
@@ -35,6 +36,11 @@ type naive struct {
 type naiveKey struct {
 	version, fingerprint uint64
 	at                   Time
+}
+
+type naiveUnkeyed struct {
+	version uint64
+	again   bool
 }
 
 // naiveEvent is what of an event is decided, rather than carried along.
@@ -48,12 +54,18 @@ type naiveEvent struct {
 }
 
 func newNaive() *naive {
-	return &naive{keys: map[OpID]naiveKey{}, arrivals: map[OpID]naiveKey{}, places: map[TicketID]Time{}, out: map[TicketID]bool{}}
+	return &naive{
+		keys: map[OpID]naiveKey{}, arrivals: map[OpID]naiveKey{}, unkeyed: map[OpID]naiveUnkeyed{},
+		places: map[TicketID]Time{}, out: map[TicketID]bool{},
+	}
 }
 
 // do answers with a refusal's code, or the version of what is replayed, or an event.
 func (m *naive) do(c *Command) (Code, uint64, *naiveEvent) {
 	now := max(c.At, m.at)
+	if done, ok := m.unkeyed[c.Op]; ok && !c.Keyed && (c.Again || done.again) {
+		return "", done.version, nil
+	}
 	if code := m.maySee(c); code != "" {
 		return code, 0, nil
 	}
@@ -90,6 +102,8 @@ func (m *naive) do(c *Command) (Code, uint64, *naiveEvent) {
 	m.at = now
 	if c.Keyed {
 		memory[c.Op] = naiveKey{m.version, c.Fingerprints[0], now}
+	} else {
+		m.unkeyed[c.Op] = naiveUnkeyed{m.version, c.Again}
 	}
 	for id, t := range m.tickets {
 		if t.State.Finished() && t.FinishedAt < now-Day {

@@ -12,6 +12,15 @@ type script struct {
 	made    uint32
 	epochs  byte
 	closing bool // nobody joins, so that the queue runs empty
+	// The newest operations without a key.
+	ops  [4]sentOp
+	sent uint32
+}
+
+type sentOp struct {
+	op    OpID
+	at    Time
+	again bool // it was new when it was said to come again
 }
 
 // wish is one step: a command, or something beside the commands.
@@ -97,6 +106,8 @@ func (p *script) draw(s *State) wish {
 	if flags&0x70 == 0x70 {
 		c.Keyed, c.Op = true, OpID{p.next() % 6}
 		c.Fingerprints = append(c.Fingerprints, uint64(p.next()%32))
+	} else {
+		p.unkeyed(c, flags, max(p.clock, s.LastAt()))
 	}
 	if flags&0x8c == 0x8c {
 		c.HasIfMatch, c.IfMatch = true, s.Version()-uint64(p.next()%2)
@@ -105,6 +116,21 @@ func (p *script) draw(s *State) wish {
 		c.Op, c.Keyed, c.Fingerprints = ArrivalOp(a.Old), true, []uint64{1}
 	}
 	return wish{cmd: c}
+}
+
+// unkeyed names the operation. One in eight comes again: it was sent lately, or
+// its first sending was lost, or comes late.
+func (p *script) unkeyed(c *Command, flags byte, now Time) {
+	if flags&0x43 == 0x43 {
+		earlier := p.ops[p.next()%4]
+		if c.Again = !earlier.again || flags&4 == 0; earlier.op != (OpID{}) && now-earlier.at <= againWithin {
+			c.Op = earlier.op
+			return
+		}
+	}
+	p.sent++
+	c.Op = OpID{'u', byte(p.sent >> 24), byte(p.sent >> 16), byte(p.sent >> 8), byte(p.sent)}
+	p.ops[p.sent%4] = sentOp{c.Op, now, c.Again}
 }
 
 func (p *script) action(op byte, s *State) Action {

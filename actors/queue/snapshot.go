@@ -27,7 +27,10 @@ type Image struct {
 	Tickets  []*Ticket
 	Keys     []Remembered
 	Arrivals []Remembered
-	Outbox   []*Ticket
+	Recents  []Recent
+	// Every operation without a key that came later stands in Recents.
+	RecentsAfter Time
+	Outbox       []*Ticket
 }
 
 // Image captures the state. O(n) in pointers.
@@ -39,7 +42,8 @@ func (s *State) Image() *Image {
 		Tickets:  make([]*Ticket, 0, len(s.slots)),
 		Keys:     s.keys.ring,
 		Arrivals: s.arrivals.ring,
-		Outbox:   s.Outbox(),
+		Recents:  s.recents.ring, RecentsAfter: s.recents.after,
+		Outbox: s.Outbox(),
 	}
 	for i := range s.lines {
 		img.Tickets = s.lines[i].appendTo(img.Tickets)
@@ -74,6 +78,10 @@ func Restore(img *Image) (*State, error) {
 	}
 	for _, r := range img.Arrivals {
 		s.arrivals.add(r)
+	}
+	s.recents.after = img.RecentsAfter
+	for _, r := range img.Recents {
+		s.recents.add(r)
 	}
 	for _, t := range img.Outbox {
 		if s.outbox == nil {

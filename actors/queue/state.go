@@ -48,6 +48,7 @@ type State struct {
 
 	keys     memory
 	arrivals memory
+	recents  recents
 	outbox   map[TicketID]*Ticket // transferred out, not yet known to have arrived
 	places   map[TicketID]Time    // kept for transfers that are under way; never journalled
 }
@@ -115,7 +116,9 @@ func (s *State) Active() int { return s.lineOf(Called).len() + s.lineOf(Serving)
 func (s *State) Count(state TicketState) int { return s.lineOf(state).len() }
 
 // Size is the number of things a snapshot of the state holds.
-func (s *State) Size() int { return len(s.slots) + len(s.keys.ring) + len(s.arrivals.ring) }
+func (s *State) Size() int {
+	return len(s.slots) + len(s.keys.ring) + len(s.arrivals.ring) + len(s.recents.ring)
+}
 
 // Ticket gives a ticket and its position (0 where it does not wait). O(log n).
 func (s *State) Ticket(id TicketID) (*Ticket, int, bool) {
@@ -177,14 +180,16 @@ func (s *State) Outbox() []*Ticket {
 func (s *State) Delivered(old TicketID) { delete(s.outbox, old) }
 
 // TrimTo is the version up to which nobody needs the events any more: not to
-// answer a remembered key again, not to resume.
+// answer a remembered operation again, not to resume.
 func (s *State) TrimTo() uint64 {
 	if s.version <= ResumeWindow {
 		return 0
 	}
 	trim := s.version - ResumeWindow
-	for _, m := range []*memory{&s.keys, &s.arrivals} {
-		if oldest := m.oldestSince(s.lastAt - Day); oldest > 0 && oldest <= trim {
+	for _, oldest := range []uint64{
+		s.keys.oldestSince(s.lastAt - Day), s.arrivals.oldestSince(s.lastAt - Day), s.recents.oldestSince(s.lastAt - recentFor),
+	} {
+		if oldest > 0 && oldest <= trim {
 			trim = oldest - 1
 		}
 	}

@@ -18,12 +18,19 @@ type witness struct {
 	replayed *State // was only ever given copies of live's events
 	restored *State // the same from an image on; nil until one was taken
 	known    map[TicketID]*Ticket
-	losses   int  // of events, in the store
-	thorough bool // compare everything after every step, not only what was touched
+	ops      map[OpID]doneAt // of commands without a key
+	losses   int             // of events, in the store
+	thorough bool            // compare everything after every step, not only what was touched
+}
+
+type doneAt struct {
+	version uint64
+	at      Time
+	again   bool
 }
 
 func newWitness(t testing.TB, id ID) *witness {
-	return &witness{t: t, live: New(id), replayed: New(id), known: map[TicketID]*Ticket{}}
+	return &witness{t: t, live: New(id), replayed: New(id), known: map[TicketID]*Ticket{}, ops: map[OpID]doneAt{}}
 }
 
 // do decides and, where the command is accepted, applies.
@@ -39,6 +46,7 @@ func (w *witness) do(c *Command) (Decision, error) {
 		w.t.Fatalf("deciding %T changed the state", c.Do)
 	}
 	w.decideRestored(c, d, err)
+	w.decidedOnce(c, d, err)
 	if err != nil || d.Event == nil {
 		if e := (*Error)(nil); err != nil && !errors.As(err, &e) {
 			w.t.Fatalf("%T is refused without a code: %v", c.Do, err)
@@ -48,6 +56,26 @@ func (w *witness) do(c *Command) (Decision, error) {
 	w.apply(d.Event)
 	unchanged()
 	return d, nil
+}
+
+// decidedOnce holds the decision on a command without a key against whether it
+// was accepted before: one of its sendings says that it came again, and they are
+// half a minute apart at most.
+func (w *witness) decidedOnce(c *Command, d Decision, err error) {
+	w.t.Helper()
+	if c.Keyed {
+		return
+	}
+	done, known := w.ops[c.Op]
+	known = known && (c.Again || done.again)
+	switch {
+	case known && max(c.At, w.live.LastAt())-done.at > againWithin:
+	case errors.Is(err, ErrOutcomeUnknown) && w.live.Version() > recentMax:
+	case known && (d.ReplayOf != done.version || err != nil):
+		w.t.Fatalf("%T was accepted at version %d; sent again it is answered with %v, %v", c.Do, done.version, d, err)
+	case !known && d.ReplayOf != 0:
+		w.t.Fatalf("%T was never accepted, and is answered with version %d", c.Do, d.ReplayOf)
+	}
 }
 
 // newEpoch goes on as after events were lost up to a version.
@@ -122,13 +150,16 @@ func (w *witness) apply(e *Event) {
 	}
 }
 
-// note keeps the list of all tickets that must be there.
+// note keeps the list of all tickets that must be there, and of what was done.
 func (w *witness) note(e *Event) {
 	if e.Kind == QueueDeleted {
 		clear(w.known)
 	}
 	if e.Ticket != nil {
 		w.known[e.Ticket.ID] = e.Ticket
+	}
+	if !e.Keyed {
+		w.ops[e.Op] = doneAt{e.Version, e.At, e.Again}
 	}
 }
 
@@ -251,7 +282,7 @@ func cloneImage(img *Image) *Image {
 	for i, t := range img.Tickets {
 		c.Tickets[i] = cloneTicket(t)
 	}
-	c.Keys, c.Arrivals = slices.Clone(img.Keys), slices.Clone(img.Arrivals)
+	c.Keys, c.Arrivals, c.Recents = slices.Clone(img.Keys), slices.Clone(img.Arrivals), slices.Clone(img.Recents)
 	c.Outbox = slices.Clone(img.Outbox)
 	return &c
 }
@@ -259,13 +290,14 @@ func cloneImage(img *Image) *Image {
 // sameImage compares by value. The outbox has no order.
 func sameImage(a, b *Image) bool {
 	if !slices.EqualFunc(a.Tickets, b.Tickets, sameTicket) ||
-		!slices.Equal(a.Keys, b.Keys) || !slices.Equal(a.Arrivals, b.Arrivals) ||
+		!slices.Equal(a.Keys, b.Keys) || !slices.Equal(a.Arrivals, b.Arrivals) || !slices.Equal(a.Recents, b.Recents) ||
 		!slices.EqualFunc(byID(a.Outbox), byID(b.Outbox), sameTicket) {
 		return false
 	}
 	x, y := *a, *b
-	x.Tickets, x.Keys, x.Arrivals, x.Outbox = nil, nil, nil, nil
-	y.Tickets, y.Keys, y.Arrivals, y.Outbox = nil, nil, nil, nil
+	for _, img := range []*Image{&x, &y} {
+		img.Tickets, img.Keys, img.Arrivals, img.Recents, img.Outbox = nil, nil, nil, nil, nil
+	}
 	return reflect.DeepEqual(x, y)
 }
 
