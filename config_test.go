@@ -128,15 +128,6 @@ func TestDataDirInUseIsOneLine(t *testing.T) {
 	}
 }
 
-func TestRedisThatIsNotThereIsOneLine(t *testing.T) {
-	t.Parallel()
-	o := runProgram(t, "", nil, "--data-dir", t.TempDir(), "--http-addr", "127.0.0.1:0", "--redis-url", "redis://:SECRET@127.0.0.1:1")
-	if o.code != exitFailed || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, "127.0.0.1:1") ||
-		strings.Contains(o.stderr, "SECRET") {
-		t.Errorf("exit code %d: %s", o.code, o.stderr)
-	}
-}
-
 // Keys that are given are used, and then none are made in the data dir.
 func TestKeyRingsFromOutside(t *testing.T) {
 	t.Parallel()

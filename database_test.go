@@ -126,11 +126,3 @@ func TestUsersInTheDatabase(t *testing.T) {
 	login(t, p.url, "bob@example.org", "second")
 	admin(t, p.url)
 }
-
-func TestUnreachableDatabaseIsOneLine(t *testing.T) {
-	t.Parallel()
-	o := runProgram(t, "", nil, "--data-dir", t.TempDir(), "--http-addr", "127.0.0.1:0", "--database-url", "mysql://u:SECRET@127.0.0.1:1/n")
-	if o.code != exitFailed || strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, "connection refused") || strings.Contains(o.stderr, "SECRET") {
-		t.Errorf("exit code %d: %s", o.code, o.stderr)
-	}
-}

@@ -85,6 +85,8 @@ type process struct {
 	cmd    *exec.Cmd
 	url    string
 	exited chan struct{}
+	// serving gets its URL, once
+	serving chan string
 
 	mu   sync.Mutex
 	said strings.Builder // on standard error
@@ -104,7 +106,26 @@ func startNodeWith(t testing.TB, env []string, dir string, args ...string) *proc
 
 func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd, exited: make(chan struct{})}
+	p := launch(t, cmd)
+	p.awaitServing()
+	return p
+}
+
+func (p *process) awaitServing() {
+	p.t.Helper()
+	select {
+	case p.url = <-p.serving:
+	case <-time.After(patience):
+	}
+	if p.url == "" {
+		p.t.Fatalf("the node does not serve:\n%s", p.log())
+	}
+}
+
+// launch starts a node and waits for nothing.
+func launch(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, exited: make(chan struct{}), serving: make(chan string, 1)}
 	stdin, err := cmd.StdinPipe() // held open: see TestMain
 	if err != nil {
 		t.Fatal(err)
@@ -116,11 +137,10 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	serving := make(chan string, 1)
 	go func() {
 		defer close(p.exited)
-		defer close(serving)
-		p.read(stderr, serving)
+		defer close(p.serving)
+		p.read(stderr)
 		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
@@ -133,18 +153,11 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 			t.Errorf("the node has a data race:\n%s", p.log())
 		}
 	})
-	select {
-	case p.url = <-serving:
-	case <-time.After(patience):
-	}
-	if p.url == "" {
-		t.Fatalf("the node does not serve:\n%s", p.log())
-	}
 	return p
 }
 
 // read keeps what a node says and finds where it serves.
-func (p *process) read(stderr io.Reader, serving chan<- string) {
+func (p *process) read(stderr io.Reader) {
 	lines := bufio.NewScanner(stderr)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -153,7 +166,7 @@ func (p *process) read(stderr io.Reader, serving chan<- string) {
 		p.mu.Unlock()
 		var line struct{ Msg, URL string }
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-			serving <- line.URL
+			p.serving <- line.URL
 		}
 	}
 }

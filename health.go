@@ -58,6 +58,11 @@ func (h *health) readiness() gateway.Readiness {
 	return h.state
 }
 
+// lacks tells what the node waits for while it starts.
+func (h *health) lacks(names ...string) {
+	h.set(gateway.Readiness{Status: statusStarting, Down: names})
+}
+
 // drain is final.
 func (h *health) drain() { h.set(gateway.Readiness{Status: statusDraining}) }
 
@@ -129,10 +134,8 @@ func (h *health) found(useless bool, names []string) {
 	h.set(r)
 }
 
-// serveOps serves what only operators should see, until the function that it
-// gives is called.
-func serveOps(ln net.Listener, h *health, metrics *prometheus.Registry) func(context.Context) error {
-	mux := http.NewServeMux()
+// probes are what an orchestrator asks.
+func (h *health) probes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
@@ -147,6 +150,13 @@ func serveOps(ln net.Listener, h *health, metrics *prometheus.Registry) func(con
 		}
 		answer(w, status, r)
 	})
+}
+
+// serveOps serves what only operators should see, until the function that it
+// gives is called.
+func serveOps(ln net.Listener, h *health, metrics *prometheus.Registry) func(context.Context) error {
+	mux := http.NewServeMux()
+	h.probes(mux)
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nowserving_ready", Help: "1 where /readyz answers 200.",
 	}, func() float64 {

@@ -15,14 +15,12 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
 	"nowserving/cluster"
 	"nowserving/gateway"
 	"nowserving/messages"
-	"nowserving/persistence"
 	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
 )
@@ -76,6 +74,7 @@ type Node struct {
 
 	metrics *prometheus.Registry
 	http    net.Listener
+	early   *early // serves http until the gateway does
 	running sync.WaitGroup
 	failed  chan error
 	// closers undo what Start has done so far, the last one first.
@@ -87,7 +86,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openJournal, n.openDirectory, n.openRabbit, n.startQueues, n.startGateway, n.startRabbit, n.makeAdmin,
+		n.listen, n.openKeys, n.openStores, n.openRabbit, n.startQueues, n.startGateway, n.startRabbit, n.ensureAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -114,10 +113,20 @@ func (n *Node) listen(context.Context) (err error) {
 	if n.http, err = net.Listen("tcp", n.config.HTTPAddr); err != nil {
 		return usage("--http-addr: %w", err)
 	}
+	socket := n.http
 	n.closing(func(context.Context) error {
+		n.early.stop()
 		_ = n.http.Close() // the server has closed it, unless the start failed
 		return nil
 	})
+	if n.config.Certificate != nil {
+		n.http = tls.NewListener(n.http, &tls.Config{
+			Certificates: []tls.Certificate{*n.config.Certificate},
+			MinVersion:   tls.VersionTLS12,
+			NextProtos:   []string{"http/1.1"},
+		})
+	}
+	n.early = serveEarly(socket, n.http, n.health)
 	if n.config.ClusterProvider == providerRedis {
 		member, err := net.Listen("tcp", n.config.ClusterAddr)
 		if err != nil {
@@ -126,13 +135,6 @@ func (n *Node) listen(context.Context) (err error) {
 		if err := member.Close(); err != nil { // it is taken again once there are queues to serve
 			return fmt.Errorf("--cluster-addr: %w", err)
 		}
-	}
-	if n.config.Certificate != nil {
-		n.http = tls.NewListener(n.http, &tls.Config{
-			Certificates: []tls.Certificate{*n.config.Certificate},
-			MinVersion:   tls.VersionTLS12,
-			NextProtos:   []string{"http/1.1"},
-		})
 	}
 	return nil
 }
@@ -155,30 +157,6 @@ func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 		return configured, nil
 	}
 	return seal.LoadOrCreateRing(filepath.Join(n.config.DataDir, file))
-}
-
-func (n *Node) openJournal(ctx context.Context) (err error) {
-	if n.config.RedisURL != "" {
-		redis.SetLogger(redisLog{n.log})
-		options := persistence.RedisOptions{Prefix: n.config.ClusterName}
-		n.journal, err = persistence.OpenRedisJournal(ctx, n.config.RedisURL, n.log, options)
-	} else {
-		n.journal, err = persistence.OpenSQLiteJournal(ctx, n.config.DataDir, n.log)
-	}
-	if err != nil {
-		return err
-	}
-	n.closing(func(context.Context) error { return n.journal.Close() })
-	return nil
-}
-
-func (n *Node) openDirectory(ctx context.Context) (err error) {
-	if n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL}); err != nil {
-		return err
-	}
-	n.closing(func(context.Context) error { return n.directory.Close() })
-	n.follow("history", historySink{n.directory})
-	return nil
 }
 
 // follow has a sink fed with every event. It must be called before the queues start.
@@ -316,6 +294,7 @@ func (n *Node) serve() {
 		parts := append(n.rabbit.parts(), part{name: "cluster", up: n.member.Joined, must: true})
 		return n.health.watch(ctx, n.journal, n.directory, parts...)
 	})
+	n.early.stop()
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
 	n.closing(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, answerWithin)

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -77,7 +78,7 @@ func writeError(err error) error {
 	switch {
 	case errors.As(err, &reply):
 		word, _, _ := strings.Cut(reply.Error(), " ")
-		if refusals[word] || strings.HasPrefix(reply.Error(), "ERR max number of clients") {
+		if refusals[word] || tooManyClients(reply) {
 			return unavailable(err)
 		}
 		if strings.Contains(reply.Error(), "specified in XADD is equal or smaller") {
@@ -89,6 +90,30 @@ func writeError(err error) error {
 		return unavailable(err) // no connection, so nothing was sent
 	}
 	return unknown(err)
+}
+
+// passing are the first words of replies of a Redis that may be of use later.
+var passing = map[string]bool{"LOADING": true, "MASTERDOWN": true, "MISCONF": true, "BUSY": true, "CLUSTERDOWN": true, "TRYAGAIN": true}
+
+// away tells of the error of a first contact whether another one may do better:
+// nothing was there, or something that is not up yet. What Redis itself refuses,
+// above all a login, or a certificate that is not believed, stays as it is.
+func away(err error) bool {
+	var reply redis.Error
+	var header tls.RecordHeaderError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &reply):
+		word, _, _ := strings.Cut(reply.Error(), " ")
+		return passing[word] || tooManyClients(reply)
+	case errors.As(err, &header), errors.As(err, &certificate):
+		return false
+	}
+	return true
+}
+
+func tooManyClients(reply error) bool {
+	return strings.HasPrefix(reply.Error(), "ERR max number of clients")
 }
 
 func isNoScript(err error) bool {

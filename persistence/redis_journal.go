@@ -66,8 +66,9 @@ type RedisJournal struct {
 
 // OpenRedisJournal connects to the Redis at rawURL (redis://, rediss:// or
 // unix://), checks that its settings keep what it is given, and starts the
-// writers. Close ends them. It fails where Redis cannot be reached, or would
-// evict keys, or does not write to its disk.
+// writers. Close ends them. It fails with ErrUnavailable where Redis is away just
+// now, and otherwise where waiting is of no use: it lets nobody in with this
+// password, would evict keys, or does not write to its disk.
 func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts RedisOptions) (*RedisJournal, error) {
 	opts = opts.withDefaults()
 	base, err := redis.ParseURL(rawURL)
@@ -103,6 +104,9 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 	}
 	if err := j.prepare(ctx, log); err != nil {
 		_ = j.Close()
+		if away(err) {
+			err = unavailable(err)
+		}
 		return nil, fmt.Errorf("redis journal at %s: %w", base.Addr, err)
 	}
 	for range opts.Pipes {

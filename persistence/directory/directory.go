@@ -36,6 +36,8 @@ var (
 	// ErrUnavailable: the database did not do it, for a reason that may pass.
 	// A write whose commit failed may have happened.
 	ErrUnavailable = errors.New("directory: unavailable")
+	// ErrRefused: the database is there and does not let this program do its work.
+	ErrRefused = errors.New("directory: refused")
 )
 
 // Options says where the directory is kept. Exactly one of Dir and
@@ -59,7 +61,9 @@ type Directory struct {
 }
 
 // Open opens the directory and brings its tables up to date; several
-// processes may do so at once. The caller closes it.
+// processes may do so at once. The caller closes it. It fails with
+// ErrUnavailable where the database is away just now, and otherwise where
+// waiting is of no use.
 func Open(ctx context.Context, o Options) (*Directory, error) {
 	dialect, err := openDialect(ctx, o)
 	if err != nil {

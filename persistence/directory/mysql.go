@@ -56,10 +56,13 @@ var mysqlReasons = map[uint16]string{
 	1049:              "there is no such database",
 	1053:              "the server is shutting down",
 	1142:              "the user lacks a right",
+	1203:              "too many connections of this user",
 	1205:              "a lock was not to be had",
 	1213:              "deadlock",
 	1290:              "the server is read-only",
 	1698:              "wrong user or password",
+	1836:              "the server is read-only",
+	1927:              "the connection was ended",
 	mysqlTooLong:      "a value is too long",
 	mysqlOutOfRange:   "a number is out of range",
 	mysqlBadCharacter: "a text has bad characters",
@@ -189,24 +192,53 @@ func migrateMySQL(ctx context.Context, c *mysql.Config) error {
 		return err
 	}
 	defer func() { _ = db.Close() }() // nothing is kept in it
-	lock, err := db.Conn(ctx)
+	lock, err := firstConn(ctx, db)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %s", ErrUnavailable, c.Addr, explainMySQL(err))
+		return fmt.Errorf("%w: %s: %s", awayOrRefused(err), c.Addr, explainMySQL(err))
 	}
 	defer func() { _ = lock.Close() }()
 	// Names of locks are the whole server's, and at most 64 characters long.
 	var got sql.NullInt64
 	err = lock.QueryRowContext(ctx, "SELECT GET_LOCK(CONCAT('nowserving.', SHA1(DATABASE())), ?)", int(lockTimeout.Seconds())).Scan(&got)
 	if err != nil {
-		return fmt.Errorf("%w: lock the migrations: %s", ErrUnavailable, explainMySQL(err))
+		return fmt.Errorf("%w: lock the migrations: %s", awayOrRefused(err), explainMySQL(err))
 	}
 	if got.Int64 != 1 {
 		return fmt.Errorf("%w: another process's migration is not over after %s", ErrUnavailable, lockTimeout)
 	}
 	if err := migrate(ctx, db, goose.DialectMySQL, "mysql"); err != nil {
-		return fmt.Errorf("directory: %w", err)
+		return fmt.Errorf("%w: %w", awayOrRefused(err), err)
 	}
 	return nil
+}
+
+// firstConn bounds the greeting, too, of a server that takes connections and
+// then says nothing.
+func firstConn(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*mysqlDialTimeout)
+	defer cancel()
+	return db.Conn(ctx)
+}
+
+// awayOrRefused tells of a failure at the start whether another try may do
+// better: nothing was there, or something that is not up yet. What the server
+// itself refuses, above all a login, or a certificate that is not believed,
+// stays as it is.
+func awayOrRefused(err error) error {
+	var network *net.OpError
+	switch mysqlCode(err) {
+	case 0:
+	case 1040, 1203, 1053, 1290, 1836, 1927, mysqlLockTimeout, mysqlDeadlock, mysqlRowChanged:
+		return ErrUnavailable
+	default:
+		return ErrRefused
+	}
+	switch {
+	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, io.EOF),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return ErrUnavailable
+	}
+	return ErrRefused
 }
 
 // lostRace tells whether a transaction was rolled back for another's sake, so
@@ -251,6 +283,8 @@ func explainMySQL(err error) string {
 		return "mysql: the connection was lost"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "mysql: no answer in time"
+	case errors.Is(err, mysql.ErrNoTLS):
+		return "mysql: the server does not speak TLS"
 	}
 	return fmt.Sprintf("mysql: %T", err)
 }

@@ -37,15 +37,19 @@ func TestMySQLThatDoesNotLetUsIn(t *testing.T) {
 	t.Parallel()
 	good := mariadbtest.Start(t)
 	userinfo := good[:strings.Index(good, "@127")]
-	for url, says := range map[string]string{
-		strings.Replace(good, userinfo, "mysql://nowserving:hunter2", 1): "wrong user or password",
-		strings.Replace(good, "/test_", "/hunter2_", 1):                  "no such database",
-		"mysql://u:hunter2@127.0.0.1:1/db":                               "connection refused",
+	for url, why := range map[string]struct {
+		kind error
+		says string
+	}{
+		strings.Replace(good, userinfo, "mysql://nowserving:hunter2", 1): {ErrRefused, "wrong user or password"},
+		strings.Replace(good, "/test_", "/hunter2_", 1):                  {ErrRefused, "no such database"},
+		good + "?tls=true":                 {ErrRefused, "TLS"},
+		"mysql://u:hunter2@127.0.0.1:1/db": {ErrUnavailable, "connection refused"},
 	} {
 		_, err := Open(t.Context(), Options{DatabaseURL: url})
-		want(t, err, ErrUnavailable)
-		if !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%v, want %s", err, says)
+		want(t, err, why.kind)
+		if !strings.Contains(err.Error(), why.says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v, want %s", err, why.says)
 		}
 	}
 }
