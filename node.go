@@ -36,6 +36,12 @@ const (
 	// knownWithin keeps a database that hangs from holding up queues that are
 	// loaded, which do without its answer.
 	knownWithin = time.Second
+	// notice is how long a node that leaves takes new connections while it says
+	// at /readyz that it leaves, and tells clients so in every answer. One that is
+	// alone has nobody to whom its clients could go, and only lets those finish
+	// that are in the middle of something.
+	notice      = 4 * time.Second
+	noticeAlone = 300 * time.Millisecond
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
@@ -110,23 +116,19 @@ func (n *Node) listen(context.Context) (err error) {
 		n.closing(serveOps(ops, n.health, n.metrics))
 		n.log.Info("operators are served", "url", "http://"+ops.Addr().String())
 	}
-	if n.http, err = net.Listen("tcp", n.config.HTTPAddr); err != nil {
+	if n.http, err = gateway.Listen(n.config.HTTPAddr); err != nil {
 		return usage("--http-addr: %w", err)
 	}
-	socket := n.http
 	n.closing(func(context.Context) error {
 		n.early.stop()
 		_ = n.http.Close() // the server has closed it, unless the start failed
 		return nil
 	})
-	if n.config.Certificate != nil {
-		n.http = tls.NewListener(n.http, &tls.Config{
-			Certificates: []tls.Certificate{*n.config.Certificate},
-			MinVersion:   tls.VersionTLS12,
-			NextProtos:   []string{"http/1.1"},
-		})
+	early := n.http
+	if secure := n.tls(); secure != nil {
+		early = tls.NewListener(early, secure)
 	}
-	n.early = serveEarly(socket, n.http, n.health)
+	n.early = serveEarly(n.http, early, n.health)
 	if n.config.ClusterProvider == providerRedis {
 		member, err := net.Listen("tcp", n.config.ClusterAddr)
 		if err != nil {
@@ -137,6 +139,18 @@ func (n *Node) listen(context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// tls is what the gateway serves HTTPS with; nil where it does not.
+func (n *Node) tls() *tls.Config {
+	if n.config.Certificate == nil {
+		return nil
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{*n.config.Certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+	}
 }
 
 func (n *Node) openKeys(context.Context) (err error) {
@@ -253,7 +267,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 	}
 	o := gateway.Options{
 		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
-		Sealer: n.dataKeys, TokenKeys: keys, Log: n.log, Now: time.Now,
+		Sealer: n.dataKeys, TokenKeys: keys, TLS: n.tls(), Log: n.log, Now: time.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
 	}
@@ -296,7 +310,9 @@ func (n *Node) serve() {
 	})
 	n.early.stop()
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
+	drained := make(chan struct{})
 	n.closing(func(ctx context.Context) error {
+		<-drained
 		ctx, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
 		if err := n.gateway.Shutdown(ctx); err != nil {
@@ -308,12 +324,24 @@ func (n *Node) serve() {
 	n.filtering.serve(run)
 	n.rabbit.serve(n, run)
 	n.closing(func(ctx context.Context) error {
+		go func() { // beside the queues and the ingestion, which end meanwhile
+			defer close(drained)
+			n.gateway.Drain(ctx, n.notice())
+		}()
 		ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 		defer cancel()
 		n.member.Leave(ctx)
 		return nil
 	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
+}
+
+// notice is how long the node tells that it leaves. Without Redis it is the only one.
+func (n *Node) notice() time.Duration {
+	if n.config.RedisURL == "" {
+		return noticeAlone
+	}
+	return notice
 }
 
 // awaitTransit keeps the node from being ready while transfers that a crash cut

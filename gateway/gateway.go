@@ -6,15 +6,18 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"nowserving/messages"
 )
@@ -143,7 +146,8 @@ type Options struct {
 	History   History
 	Passwords Passwords
 	Sealer    Sealer
-	TokenKeys []TokenKey // the first one signs, all verify
+	TokenKeys []TokenKey  // the first one signs, all verify
+	TLS       *tls.Config // nil: without
 	Log       *slog.Logger
 	Now       func() time.Time
 	Ready     func() Readiness
@@ -174,6 +178,7 @@ type Gateway struct {
 	options   Options
 	app       *fiber.App
 
+	draining  atomic.Bool // every answer is the last one of its connection
 	serving   sync.Mutex
 	listeners []net.Listener
 	down      bool
@@ -208,24 +213,30 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.app.Use(g.guard)
 	g.route()
+	server := g.app.Server()
+	server.Handler = g.sayingGoodbye(server.Handler)
 	return g, nil
+}
+
+// sayingGoodbye has clients leave a node that drains: who is answered that the
+// connection closes sends nothing more over it that could be cut off.
+func (g *Gateway) sayingGoodbye(handle fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(c *fasthttp.RequestCtx) {
+		handle(c)
+		if g.draining.Load() && !c.Hijacked() {
+			c.SetConnectionClose()
+		}
+	}
 }
 
 // App is the HTTP application, for tests and for routes of other packages.
 func (g *Gateway) App() *fiber.App { return g.app }
 
-// Listen serves on an address until Shutdown.
-func (g *Gateway) Listen(addr string) error {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	return g.Serve(ln)
-}
-
-// Serve serves a listener, which may be one of TLS, until Shutdown, even one
-// that came before.
+// Serve serves a listener until Shutdown, even one that came before.
 func (g *Gateway) Serve(ln net.Listener) error {
+	if tcp, ok := ln.(*net.TCPListener); ok {
+		ln = newDoor(tcp)
+	}
 	g.serving.Lock()
 	if g.down {
 		g.serving.Unlock()
@@ -233,6 +244,9 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	}
 	g.listeners = append(g.listeners, ln)
 	g.serving.Unlock()
+	if g.options.TLS != nil {
+		ln = tls.NewListener(ln, g.options.TLS)
+	}
 	err := g.app.Listener(ln)
 	g.serving.Lock()
 	defer g.serving.Unlock()
@@ -242,13 +256,37 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	return err
 }
 
-// Shutdown closes live sessions with 1012, takes no connection any more and
-// waits for the requests under way.
+// Drain sends clients away, and serves them all the while: each answer is the
+// last one of its connection, no session is opened any more, and those that are
+// open are closed with 1012, spread over some seconds where they are many. It
+// takes new connections for as long as notice, in which whoever deals requests
+// out can learn that this node takes no more, and ends once sessions are told
+// too, or with ctx.
+func (g *Gateway) Drain(ctx context.Context, notice time.Duration) {
+	g.draining.Store(true)
+	timer := time.NewTimer(notice)
+	defer timer.Stop()
+	g.live.leave(ctx)
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Shutdown takes no connection any more, ends the sessions that are left with
+// 1012, and waits for the requests under way. Drain comes before it, so that no
+// client is surprised.
 func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.draining.Store(true)
 	g.serving.Lock()
 	g.down = true
 	listeners := g.listeners
 	g.serving.Unlock()
+	for _, ln := range listeners {
+		if d, ok := ln.(*door); ok {
+			d.shut()
+		}
+	}
 	g.live.close(ctx)
 	err := g.app.ShutdownWithContext(ctx)
 	for _, ln := range listeners {

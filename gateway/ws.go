@@ -65,6 +65,13 @@ func (g *Gateway) StartSessions(deps actors.SessionDeps) {
 	g.live = l
 }
 
+// leave sends all sessions away with 1012, one after the other.
+func (l *live) leave(ctx context.Context) {
+	if l != nil {
+		l.registry.leave(ctx)
+	}
+}
+
 // close ends all sessions with 1012, within a bound. It comes before Fiber's
 // own shutdown, which does not know of them.
 func (l *live) close(ctx context.Context) {
@@ -150,7 +157,7 @@ func (l *live) serve(conn *websocket.Conn) {
 	s.out = actors.OpenSession(l.deps, s.in)
 	defer s.leave()
 	if !l.registry.add(s) {
-		s.out.Close(actors.CloseGoingAway, "The node is leaving.")
+		s.out.Close(actors.CloseGoingAway, leaving)
 		s.linger()
 		return
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -36,7 +35,7 @@ func startLive(t testing.TB, options ...func(*Options)) *liveEnv {
 	e.gateway.StartSessions(actors.SessionDeps{
 		System: sharedNode(t).System(), Queues: e.queues, Feeds: e.feeds, Journal: e.journal, Log: log,
 	})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,14 @@ const (
 	expiryTicks = int(time.Second / watchEvery)
 )
 
+// Sessions that are sent away come back elsewhere, and each takes a login and
+// snapshots there: many at once would be a burden.
+const (
+	leaveEach   = time.Millisecond
+	leaveWithin = 5 * time.Second
+	leaveTick   = 10 * time.Millisecond
+)
+
 // registry knows the node's sessions, and ends those whose time is over.
 type registry struct {
 	stop    context.CancelFunc
@@ -121,22 +129,55 @@ func (r *registry) look(n int, now time.Time) {
 	}
 }
 
+// leave takes no more sessions and sends those that are there away, spread over
+// a time that grows with their number, until ctx is over. Each is served until
+// its turn comes.
+func (r *registry) leave(ctx context.Context) {
+	all := r.shut()
+	spread := min(time.Duration(len(all))*leaveEach, leaveWithin)
+	tick := time.NewTicker(leaveTick)
+	defer tick.Stop()
+	began := time.Now()
+	for told := 0; ; {
+		due := len(all)
+		if since := time.Since(began) + leaveTick; since < spread {
+			due = int(int64(due) * int64(since) / int64(spread))
+		}
+		for ; told < due; told++ {
+			all[told].sendAway()
+		}
+		if told == len(all) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// shut takes no more sessions, and gives those that are there, in no order.
+func (r *registry) shut() []*liveSession {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*liveSession, 0, r.count)
+	r.each(func(s *liveSession) { all = append(all, s) })
+	if !r.closing && r.count == 0 {
+		close(r.empty)
+	}
+	r.closing = true
+	return all
+}
+
 // close ends all sessions and waits for them until ctx is over; those that
 // have not left by then are cut.
 func (r *registry) close(ctx context.Context) {
 	r.stop()
 	<-r.stopped
-	r.mu.Lock()
-	if r.closing {
-		r.mu.Unlock()
-		return
+	for _, s := range r.shut() {
+		s.out.Close(actors.CloseGoingAway, leaving)
 	}
-	r.closing = true
-	if r.count == 0 {
-		close(r.empty)
-	}
-	r.each(func(s *liveSession) { s.out.Close(actors.CloseGoingAway, "The node is leaving.") })
-	r.mu.Unlock()
 	select {
 	case <-r.empty:
 		return

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,9 @@ type liveSession struct {
 	who   *Principal // nil until the login
 	token string
 	ended bool // a close was asked for; what the client still sends is of no interest
+
+	turn sync.Mutex  // held while a frame is obeyed
+	away atomic.Bool // the node is leaving: no frame is obeyed any more
 
 	frames float64 // left in the bucket
 	filled time.Time
@@ -175,10 +179,35 @@ func (s *liveSession) next() error {
 	case n > maxFrame:
 		s.unfit(closeTooBig, "A frame is at most 65,536 bytes.")
 	default:
-		s.aside(func() { s.obey(buffer.Bytes()) })
+		s.aside(func() { s.serve(buffer.Bytes()) })
 		return s.in.extend() // a command may have taken a while
 	}
 	return nil
+}
+
+// serve obeys a frame, unless the node is leaving: a command that crosses the
+// close frame is not carried out, for its reply would not reach the client.
+func (s *liveSession) serve(text []byte) {
+	func() {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		if !s.away.Load() {
+			s.obey(text)
+		}
+	}()
+	if s.away.Load() {
+		s.end(actors.CloseGoingAway, leaving)
+	}
+}
+
+// sendAway closes the session for a node that leaves: now, or behind the reply
+// to the command that is under way.
+func (s *liveSession) sendAway() {
+	s.away.Store(true)
+	if s.turn.TryLock() { // else serve sees that it is to end
+		s.turn.Unlock()
+		s.out.Close(actors.CloseGoingAway, leaving)
+	}
 }
 
 // unfit ends the session for a frame that cannot even be looked at. Who is not
@@ -230,6 +259,7 @@ func (s *liveSession) user(ctx context.Context) *User {
 const (
 	rightsChanged = "What you may see or do has changed. Come back."
 	notAuth       = "The first frame must be auth."
+	leaving       = "The node is leaving."
 )
 
 func sameRights(a, b *Principal) bool { return a.Level == b.Level && slices.Equal(a.Queues, b.Queues) }
