@@ -39,6 +39,7 @@ func (w *world) check(fault string) *faults.Report {
 		if err == nil {
 			break
 		}
+		w.t.Logf("DEBUG %s %v", time.Now(), err)
 		select {
 		case <-tick.C:
 			continue

@@ -132,9 +132,12 @@ func (r *rest) try(at string, o *Op) (answer, error) {
 
 // call sends one request. The error is errNotSent where no node took it.
 func (r *rest) call(at, method, path, body, key string) (*http.Response, []byte, error) {
+	if at == "" {
+		return nil, nil, errNotSent // there is no node
+	}
 	q, err := http.NewRequest(method, at+"/api/v1"+path, strings.NewReader(body))
 	if err != nil {
-		return nil, nil, errNotSent // there is no node
+		return nil, nil, err
 	}
 	q.Header.Set("Authorization", "Bearer "+r.auth.token(at))
 	if key != "" {
