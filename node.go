@@ -328,9 +328,9 @@ func (n *Node) serve() {
 			defer close(drained)
 			n.gateway.Drain(ctx, n.notice())
 		}()
-		ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+		leave, cancel := context.WithTimeout(ctx, leaveWithin)
 		defer cancel()
-		n.member.Leave(ctx)
+		n.member.Leave(leave)
 		return nil
 	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)

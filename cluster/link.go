@@ -192,7 +192,7 @@ type talkClient = grpc.BidiStreamingClient[messages.TalkRequest, messages.TalkRe
 
 func (l *link) greet(stream talkClient) error {
 	err := stream.Send(&messages.TalkRequest{Greeting: &messages.Greeting{
-		Cluster: l.node.options.Name, From: l.node.members.self.Addr, To: l.to.Life,
+		Cluster: l.node.options.Name, From: l.node.members.addr, To: l.to.Life,
 	}})
 	if err != nil {
 		return err

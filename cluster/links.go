@@ -38,7 +38,7 @@ func (ls *links) follow(v *View) (lost bool) {
 		}
 	}
 	for _, m := range v.Members {
-		if m.Addr == ls.node.members.self.Addr {
+		if m.Addr == ls.node.members.addr {
 			continue
 		}
 		l := ls.members[m.Addr]

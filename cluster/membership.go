@@ -28,6 +28,7 @@ const (
 type membership struct {
 	leases *leases
 	log    *slog.Logger
+	addr   string    // of this node
 	began  time.Time // what until is counted from, by the monotonic clock
 	// ended stops all that belongs to a life that is over.
 	ended func(why error)
@@ -52,7 +53,7 @@ type life struct {
 
 func newMembership(self Member, l *leases, log *slog.Logger) *membership {
 	m := &membership{
-		leases: l, log: log, self: self, began: time.Now(), beats: make(chan struct{}, 1),
+		leases: l, log: log, addr: self.Addr, self: self, began: time.Now(), beats: make(chan struct{}, 1),
 		ended: func(error) {}, seen: func(*View) {},
 	}
 	if l == nil {

@@ -132,7 +132,7 @@ func (n *Node) System() *actor.ActorSystem { return n.system }
 func (n *Node) Joined() bool { return n.members.holds() }
 
 // Addr is where other nodes reach this one.
-func (n *Node) Addr() string { return n.members.self.Addr }
+func (n *Node) Addr() string { return n.members.addr }
 
 // View is who the members are, as far as this node knows.
 func (n *Node) View() *View { return n.members.view() }
@@ -211,7 +211,7 @@ func (n *Node) attempt(ctx context.Context, v *View, key grainKey, message any) 
 	switch {
 	case !found:
 		return nil, errNotHere
-	case owner.Addr == n.members.self.Addr:
+	case owner.Addr == n.members.addr:
 		return n.askHere(ctx, key, message)
 	}
 	return n.links.ask(ctx, v, owner, key, message)
@@ -244,13 +244,13 @@ func (n *Node) askHere(ctx context.Context, key grainKey, message any) (any, err
 // Hosts tells whether a grain lives here, as far as this node knows.
 func (n *Node) Hosts(kind, identity string) bool {
 	owner, found := n.members.view().owner(grainKey{kind, identity})
-	return found && owner.Addr == n.members.self.Addr && n.members.holds()
+	return found && owner.Addr == n.members.addr && n.members.holds()
 }
 
 // before has the node that had a grain, as far as can be told, let go of it.
 func (n *Node) before(ctx context.Context, key grainKey) {
 	v := n.members.view()
-	if had, found := v.before(key, n.members.self); found {
+	if had, found := v.before(key, n.members.addr); found {
 		n.links.release(ctx, v, had, key)
 	}
 }
@@ -266,7 +266,7 @@ func (n *Node) seen(v *View) {
 
 func (n *Node) elsewhere(key grainKey) bool {
 	owner, found := n.members.view().owner(key)
-	return found && owner.Addr != n.members.self.Addr
+	return found && owner.Addr != n.members.addr
 }
 
 // Tell tells all other members with a role some news, which may be lost. It

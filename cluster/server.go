@@ -78,7 +78,7 @@ func (s *server) Talk(stream talkServer) error {
 	c := &conversation{node: s.node, replies: newOutbox[*reply]()}
 	c.ctx, c.cancel = context.WithCancel(stream.Context())
 	defer c.cancel()
-	if err := stream.Send(&messages.TalkResponse{Greeting: &messages.Greeting{Cluster: g.Cluster, From: s.node.members.self.Addr}}); err != nil {
+	if err := stream.Send(&messages.TalkResponse{Greeting: &messages.Greeting{Cluster: g.Cluster, From: s.node.members.addr}}); err != nil {
 		return err
 	}
 	read := make(chan error, 1)
@@ -198,7 +198,7 @@ func (c *conversation) serveBy(call *messages.GrainCall) {
 		return
 	}
 	owner, found := n.members.view().owner(key)
-	here := found && owner.Addr == n.members.self.Addr
+	here := found && owner.Addr == n.members.addr
 	switch {
 	case call.Message == nil && here:
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE) // it is this node's own

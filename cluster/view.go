@@ -54,8 +54,8 @@ func (v *View) owner(key grainKey) (Member, bool) {
 
 // before is the member on which a grain most probably lived before it came to
 // owner, by a join or because that one leaves.
-func (v *View) before(key grainKey, owner Member) (Member, bool) {
-	return v.highest(key, func(m Member) bool { return m.Addr != owner.Addr })
+func (v *View) before(key grainKey, owner string) (Member, bool) {
+	return v.highest(key, func(m Member) bool { return m.Addr != owner })
 }
 
 // highest is rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"nowserving/persistence/mariadbtest"
+	"nowserving/persistence/redistest"
+)
+
+// startMembers starts nodes of one cluster and waits until they are ready.
+func startMembers(t testing.TB, count int) (nodes []*process, start func() *process) {
+	t.Helper()
+	database, redis := mariadbtest.StartWith(t, mariadbtest.Options{}), redistest.Start(t)
+	url, dir := database.Database(t), t.TempDir()
+	var started int
+	start = func() *process {
+		started++
+		return startNode(t, filepath.Join(dir, fmt.Sprint(started)), "--cluster-provider", "redis", "--redis-url", redis, "--database-url", url,
+			"--token-keys", testRing, "--data-keys", testRing)
+	}
+	for range count {
+		nodes = append(nodes, start())
+	}
+	for _, p := range nodes {
+		eventually(t, "the node is ready", func() bool { return ready(t, p.url) == "200 ready" })
+	}
+	return nodes, start
+}
+
+// Nodes come, go in an orderly way, and are killed under load; nothing that a
+// client was told is lost or doubled.
+func TestClusterThroughChanges(t *testing.T) {
+	t.Parallel()
+	nodes, start := startMembers(t, 2)
+	l := startLoad(t, nodes[0])
+	l.nodes(nodes...)
+	l.after(crashesEach)
+	third := start()
+	l.nodes(nodes[0], nodes[1], third)
+	l.after(crashesEach)
+	l.nodes(nodes[1], third)
+	nodes[0].stop()
+	l.after(crashesEach)
+	nodes[1].kill()
+	l.nodes(third)
+	l.after(crashesEach)
+	l.prove()
+}
+
+// What happens on one node is seen at once by those who look at another.
+func TestEventsReachTheSessionsOfEveryNode(t *testing.T) {
+	t.Parallel()
+	nodes, _ := startMembers(t, 3)
+	who := admin(t, nodes[0].url)
+	who.must(t, nodes[0].url, http.MethodPost, "/queues", `{"id":"desk"}`)
+	var sockets []*socket
+	for _, p := range nodes {
+		s := who.dial(t, p.url)
+		s.send(`{"type":"subscribe","id":"1","queue":"desk"}`)
+		s.next("snapshot")
+		sockets = append(sockets, s)
+	}
+	const rounds = 20
+	var slowest time.Duration
+	for i := range rounds {
+		began := time.Now()
+		who.must(t, nodes[i%3].url, http.MethodPost, "/queues/desk/tickets", `{}`)
+		for _, s := range sockets {
+			if f := s.next("event"); f.Version != uint64(i+2) {
+				t.Fatalf("version %d, want %d", f.Version, i+2)
+			}
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	t.Logf("the slowest of %d events had reached everybody after %s", rounds, slowest)
+	if slowest > 900*time.Millisecond { // without word from the node it takes up to a second
+		t.Errorf("an event reached everybody only after %s", slowest)
+	}
+}
