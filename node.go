@@ -234,7 +234,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 			}
 		},
 		Again: actors.Again,
-		Lost:  n.takeOver,
+		Gone:  n.takeOver,
 	}
 	if n.config.ClusterProvider == providerRedis {
 		o.RedisURL = n.config.RedisURL

@@ -41,7 +41,6 @@ const (
 type link struct {
 	node    *Node
 	to      Member
-	leaving bool // guarded by links.mu
 	ctx     context.Context
 	cancel  context.CancelFunc
 	refused atomic.Bool // the last connection

@@ -22,9 +22,9 @@ type links struct {
 
 func newLinks(n *Node) *links { return &links{node: n, members: make(map[string]*link)} }
 
-// follow makes links to who has come and ends those to who has gone; lost tells
-// whether somebody has gone without leaving.
-func (ls *links) follow(v *View) (lost bool) {
+// follow makes links to who has come and ends those to who has gone; gone tells
+// whether one of those was a host.
+func (ls *links) follow(v *View) (gone bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.closed {
@@ -32,7 +32,7 @@ func (ls *links) follow(v *View) (lost bool) {
 	}
 	for addr, l := range ls.members {
 		if !v.has(l.to) {
-			lost = lost || !l.leaving
+			gone = gone || l.to.has(HostRole)
 			delete(ls.members, addr)
 			l.cancel()
 		}
@@ -41,15 +41,13 @@ func (ls *links) follow(v *View) (lost bool) {
 		if m.Addr == ls.node.members.addr {
 			continue
 		}
-		l := ls.members[m.Addr]
-		if l == nil {
-			l = newLink(ls.node, m)
+		if ls.members[m.Addr] == nil {
+			l := newLink(ls.node, m)
 			ls.members[m.Addr] = l
 			ls.running.Go(l.run)
 		}
-		l.leaving = l.leaving || m.Leaving
 	}
-	return lost
+	return gone
 }
 
 func (ls *links) to(m Member) *link {

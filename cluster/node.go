@@ -53,8 +53,9 @@ type Options struct {
 	Again func(message any) any
 	// Heard is told of what another node has told; see Node.Tell. It must not block.
 	Heard func(news any)
-	// Lost is told that a member is gone that had not left. It must not block.
-	Lost func()
+	// Gone is told that a host is gone, which may have left something undone for
+	// its grains. It must not block.
+	Gone func()
 }
 
 // Passivate is sent to a grain that is to write down what it must and stop.
@@ -257,9 +258,8 @@ func (n *Node) before(ctx context.Context, key grainKey) {
 
 // seen goes on with a new view: other links, and grains that live elsewhere now.
 func (n *Node) seen(v *View) {
-	lost := n.links.follow(v)
-	if lost && n.options.Lost != nil {
-		n.options.Lost()
+	if n.links.follow(v) && n.options.Gone != nil {
+		n.options.Gone()
 	}
 	go n.grains.handOver(n.ctx, n.elsewhere)
 }
