@@ -51,7 +51,7 @@ var redisRefusals = map[string]refusal{
 	"BUSY": {
 		opts:   redistest.Options{Args: []string{"--busy-reply-threshold", "1"}},
 		refuse: keepBusy,
-		allow:  commands([]any{"script", "kill"}),
+		allow:  endBusy,
 	},
 }
 
@@ -122,11 +122,26 @@ func keepBusy(t *testing.T, url string) {
 	rdb := redis.NewClient(opts)
 	t.Cleanup(func() { _ = rdb.Close() })
 	go rdb.Eval(context.Background(), "while true do end", nil)
+	awaitBusy(t, rdb, true)
+}
+
+func endBusy(t *testing.T, url string) {
+	redisCommand(t, url, "script", "kill")
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	awaitBusy(t, rdb, false)
+}
+
+func awaitBusy(t *testing.T, rdb *redis.Client, want bool) {
 	retry(t, func() error {
-		if redis.HasErrorPrefix(rdb.Ping(context.Background()).Err(), "BUSY") {
-			return nil
+		if err := rdb.Ping(context.Background()).Err(); redis.HasErrorPrefix(err, "BUSY") != want {
+			return errNotYet
 		}
-		return errNotYet
+		return nil
 	}, errNotYet)
 }
 
