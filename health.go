@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,6 +60,14 @@ func (h *health) readiness() gateway.Readiness {
 	return h.state
 }
 
+// journalUp is 1 where the journal is not missed.
+func (h *health) journalUp() float64 {
+	if slices.Contains(h.readiness().Down, "journal") {
+		return 0
+	}
+	return 1
+}
+
 // lacks tells what the node waits for while it starts.
 func (h *health) lacks(names ...string) {
 	h.set(gateway.Readiness{Status: statusStarting, Down: names})
@@ -75,11 +85,21 @@ func (h *health) set(r gateway.Readiness) {
 }
 
 // watch looks at the stores until ctx is over.
-func (h *health) watch(ctx context.Context, journal, directory pinger, parts ...part) error {
+func (h *health) watch(ctx context.Context, log *slog.Logger, journal, directory pinger, parts ...part) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var was error
 	for {
-		h.look(ctx, journal, directory, parts)
+		is := h.look(ctx, journal, directory, parts)
+		switch {
+		case ctx.Err() != nil:
+		case is != nil && was == nil:
+			log.Warn("the journal cannot be used; queues answer 503 until it can", "error", is)
+			was = is
+		case is == nil && was != nil:
+			log.Info("the journal can be used again")
+			was = nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -88,13 +108,14 @@ func (h *health) watch(ctx context.Context, journal, directory pinger, parts ...
 	}
 }
 
-func (h *health) look(ctx context.Context, journal, directory pinger, parts []part) {
+// look gives what is wrong with the journal.
+func (h *health) look(ctx context.Context, journal, directory pinger, parts []part) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	var down [2]string
 	var both sync.WaitGroup
 	both.Go(func() {
-		if journal.Ping(ctx) != nil {
+		if err = journal.Ping(ctx); err != nil {
 			down[0] = "journal"
 		}
 	})
@@ -112,6 +133,7 @@ func (h *health) look(ctx context.Context, journal, directory pinger, parts []pa
 		}
 	}
 	h.found(useless, others)
+	return err
 }
 
 // found takes the names of what is down, the empty ones of what is not, and

@@ -33,9 +33,6 @@ const (
 	stopWithin = 25 * time.Second
 	// transitWithin bounds what a start waits for; see awaitTransit.
 	transitWithin = 5 * time.Second
-	// knownWithin keeps a database that hangs from holding up queues that are
-	// loaded, which do without its answer.
-	knownWithin = time.Second
 	// notice is how long a node that leaves takes new connections while it says
 	// at /readyz that it leaves, and tells clients so in every answer. One that is
 	// alone has nobody to whom its clients could go, and only lets those finish
@@ -210,15 +207,8 @@ func (n *Node) startQueues(context.Context) (err error) {
 				f.Note(id, version)
 			}
 		},
-		Known: func(ctx context.Context, id string) (uint64, error) {
-			ctx, cancel := context.WithTimeout(ctx, knownWithin)
-			defer cancel()
-			versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
-			if err != nil {
-				return 0, err
-			}
-			return versions[0], nil
-		},
+		Known:     n.known,
+		Trouble:   n.countTrouble(),
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 		Hosted:    func(id string) bool { return n.member.Hosts(actors.QueueKind, id) },
@@ -306,7 +296,7 @@ func (n *Node) serve() {
 	run("health", func(ctx context.Context) error {
 		n.awaitTransit(ctx)
 		parts := append(n.rabbit.parts(), part{name: "cluster", up: n.member.Joined, must: true})
-		return n.health.watch(ctx, n.journal, n.directory, parts...)
+		return n.health.watch(ctx, n.log, n.journal, n.directory, parts...)
 	})
 	n.early.stop()
 	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })

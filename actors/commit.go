@@ -18,7 +18,7 @@ func (g *grain) committed(m *committed) {
 		// Its state was thrown away while the append was under way.
 		if m.err != nil {
 			for _, it := range m.items {
-				g.refuse(it, queue.ErrOutcomeUnknown)
+				g.refuseSent(it)
 			}
 		}
 		return
@@ -40,16 +40,25 @@ func (g *grain) appendFailed(m *committed) {
 	switch {
 	case errors.Is(m.err, queue.ErrFenced):
 		g.noteFenced()
+		g.Trouble.Fenced.Add(1)
 		g.log.Info("the queue was claimed elsewhere; its state is loaded again", "version", m.durable)
 	case errors.Is(m.err, queue.ErrGap):
-		g.log.Error("the store has lost or gained events of the queue", "version", m.durable)
+		g.Trouble.Gaps.Add(1)
+		g.log.Error("the store has lost or gained events of the queue", "version", m.durable, "error", m.err)
+	case errors.Is(m.err, queue.ErrUnavailable):
+		g.Trouble.Unavailable.Add(1)
+		g.warn("the journal takes nothing of the queue", m.err)
 	default:
-		g.log.Warn("the journal did not take an append", "version", m.durable, "error", m.err)
-	}
-	for _, it := range m.items {
-		it.sent = it.event != nil
+		g.Trouble.Unknown.Add(1)
+		g.warn("it is not known whether the journal took an append of the queue", m.err)
 	}
 	g.reset(m.items)
+}
+
+// certainlyNot tells of an append's error whether it did not happen for sure. An
+// append is sent once, so one that does not fit was not taken before either.
+func certainlyNot(err error) bool {
+	return errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrFenced) || errors.Is(err, queue.ErrGap)
 }
 
 // replay answers with the event that the operation made the first time, as the

@@ -180,7 +180,7 @@ func (c *committer) send() {
 		prev := c.prev
 		switch {
 		case b.events == 0:
-			c.Journal.Owns(string(c.id), c.owner, func(err error) { c.answered(b, err) })
+			c.Journal.Owns(string(c.id), c.owner, c.durable, func(err error) { c.answered(b, err) })
 		case b.events <= fewEvents:
 			c.prev = b.lastOp
 			c.append(b, prev)
@@ -246,6 +246,9 @@ func (c *committer) fail() {
 	for _, b := range c.sent {
 		if !b.done {
 			return
+		}
+		for _, it := range b.items {
+			it.sent = it.event != nil && !certainlyNot(b.err)
 		}
 		items = append(items, b.items...)
 	}

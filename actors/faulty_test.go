@@ -21,6 +21,7 @@ type faulty struct {
 	newest chan struct{}
 	count  int
 	claims atomic.Int64
+	owner  atomic.Value // queue.OwnerID: who claimed last
 }
 
 // fault is what happens to one append.
@@ -39,6 +40,7 @@ func (f *faulty) fail(faults ...fault) {
 
 func (f *faulty) Claim(ctx context.Context, id string, owner queue.OwnerID) (queue.Head, error) {
 	f.claims.Add(1)
+	f.owner.Store(owner)
 	return f.Journal.Claim(ctx, id, owner)
 }
 

@@ -32,12 +32,13 @@ type Feeds struct {
 
 	mu    sync.RWMutex
 	feeds map[string]*Feed
+	heard map[string]uint64 // versions of queues that other nodes have told of
 }
 
 // NewFeeds makes the node's feeds. Close ends them.
 func NewFeeds(journal Journal, log *slog.Logger) *Feeds {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Feeds{journal: journal, log: log, ctx: ctx, cancel: cancel, feeds: make(map[string]*Feed)}
+	return &Feeds{journal: journal, log: log, ctx: ctx, cancel: cancel, feeds: make(map[string]*Feed), heard: make(map[string]uint64)}
 }
 
 // Close ends all feeds and waits for them.
@@ -54,6 +55,20 @@ func (f *Feeds) Wake(id string, _ uint64) {
 	if feed != nil {
 		feed.wake()
 	}
+}
+
+// Known is the newest version of a queue that its feed has seen or another node
+// has told of, 0 where none was.
+func (f *Feeds) Known(id string) uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	feed := f.feeds[id]
+	if feed == nil {
+		return f.heard[id]
+	}
+	feed.mu.RLock()
+	defer feed.mu.RUnlock()
+	return max(feed.head, f.heard[id])
 }
 
 // Follower is told, without blocking, that its feed has more for it. It may be
@@ -102,6 +117,7 @@ type Feed struct {
 	mu        sync.RWMutex
 	items     []*FeedItem // contiguous versions, up to head
 	head      uint64
+	losses    int // times that the journal was found to end before the head
 	followers map[Follower]struct{}
 	audience  []Follower // the same, to walk without the lock; nil after a change
 }
@@ -166,6 +182,10 @@ func (d *Feed) start(ctx context.Context) bool {
 		return false
 	}
 	d.mu.Lock()
+	if versions[0] < d.head {
+		d.all.log.Error("the store has lost events of a queue that were followed", "queue", d.id, "version", d.head, "left", versions[0])
+		d.losses++
+	}
 	d.items, d.head = nil, versions[0]
 	d.mu.Unlock()
 	d.tell()
@@ -176,8 +196,9 @@ func (d *Feed) start(ctx context.Context) bool {
 func (d *Feed) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		items, err := readItems(ctx, d.all.journal, d.id, d.head)
-		if errors.Is(err, queue.ErrTrimmed) {
-			d.start(ctx) // too far behind; followers read the rest, or start over
+		// Too far behind, or ahead of what is left: followers read the rest, or start over.
+		if errors.Is(err, queue.ErrTrimmed) || errors.Is(err, queue.ErrLost) {
+			d.start(ctx)
 			return
 		}
 		if err != nil {
@@ -218,6 +239,14 @@ func (d *Feed) everyone() []Follower {
 		d.audience = slices.Collect(maps.Keys(d.followers))
 	}
 	return d.audience
+}
+
+// Losses counts how often the journal has lost events of the feed: who has
+// followed it since before must start over.
+func (d *Feed) Losses() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.losses
 }
 
 // After gives the events after a version; known is false where they have left

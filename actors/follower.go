@@ -117,6 +117,9 @@ func (f *JournalFollower) Again() {
 // Note tells that a queue's journal has reached a version. It never blocks.
 func (f *JournalFollower) Note(id string, version uint64) { f.line.note(id, version) }
 
+// Known is the newest version of a queue's journal that was heard of, 0 where none was.
+func (f *JournalFollower) Known(id string) uint64 { return f.line.version(id) }
+
 // Behind tells how many events, of the queues that are known to have news, the
 // sink has not got yet.
 func (f *JournalFollower) Behind() (events uint64) { return f.line.behind() }

@@ -36,6 +36,7 @@ type news struct {
 	perEntry int    // events in the entry that was read last
 	failures int
 	retry    time.Time
+	short    bool // the journal was found to end before the checkpoint
 }
 
 func newNewsLine() *newsLine {
@@ -168,7 +169,7 @@ func (l *newsLine) delay(n *news, now time.Time) {
 func (l *newsLine) reached(n *news, at uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n.at, n.located, n.alone, n.failures = at, true, false, 0
+	n.at, n.located, n.alone, n.failures, n.short = at, true, false, 0, false
 	l.settle(n)
 }
 
@@ -201,6 +202,17 @@ func (l *newsLine) waiting() (ready bool, next time.Time) {
 		}
 	}
 	return len(l.ready) > 0, next
+}
+
+// version is the newest one of a queue that was heard of.
+func (l *newsLine) version(id string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.queues[id]
+	if n == nil {
+		return 0
+	}
+	return max(n.known, n.at)
 }
 
 // behind counts the events that are known and not followed.

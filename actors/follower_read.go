@@ -119,6 +119,10 @@ func (f *JournalFollower) next(ctx context.Context, n *news, atLeast int) (p Par
 				continue
 			}
 		}
+		if errors.Is(err, queue.ErrLost) {
+			f.tellLost(n, err)
+			err = nil // there is nothing; a new epoch stands above the checkpoint
+		}
 		if err == nil {
 			err = p.add(entries, n, atLeast, &size)
 		}
@@ -130,6 +134,14 @@ func (f *JournalFollower) next(ctx context.Context, n *news, atLeast int) (p Par
 		}
 	}
 	return p, size, nil
+}
+
+// tellLost says once of a queue that less is left of it than was followed.
+func (f *JournalFollower) tellLost(n *news, err error) {
+	if !n.short {
+		n.short = true
+		f.log.Error("the store has lost events that were followed", "queue", n.id, "followed", n.at, "error", err)
+	}
 }
 
 // add takes entries into a part, until it has as many events as asked for or

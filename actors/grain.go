@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -59,7 +60,7 @@ type GrainDeps struct {
 	Committed func(queue string, version uint64)
 	// Known is the highest version of a queue that is known outside its
 	// journal, 0 where none is: a journal that ends below it has lost events.
-	// An error means that it cannot be known just now; the queue goes on.
+	// An error means that it may be higher; the queue goes on.
 	Known func(ctx context.Context, queue string) (uint64, error)
 	// Followed is the version up to which everybody who must have the queue's
 	// events has them: its journal is trimmed no further. An error means that
@@ -67,12 +68,23 @@ type GrainDeps struct {
 	Followed func(ctx context.Context, queue string) (uint64, error)
 	// MaxUnfollowed bounds what is kept for them; see Unfollowed. Zero is the default.
 	MaxUnfollowed Unfollowed
+	// Trouble counts what goes wrong with the journal, if it is not nil.
+	Trouble *Trouble
 	// Passivate recognises the message that asks a grain to stop.
 	Passivate func(message any) bool
 	// Hosted tells whether a queue lives on this node, as far as that is known;
 	// nil: all do. A request to one that does not is answered with Moved.
 	Hosted func(queue string) bool
 	Moved  any
+}
+
+// Trouble is what has gone wrong with the journal.
+type Trouble struct {
+	Epochs atomic.Uint64 // begun because the store had lost events
+	// Appends and checks of ownership that failed: the queue was claimed
+	// elsewhere, events are missing, nothing was written, or that is not known.
+	Fenced, Gaps, Unavailable, Unknown atomic.Uint64
+	Damaged                            atomic.Int64 // queues out of service now
 }
 
 // grain is one activation of one queue: load, decide, append, apply, answer.
@@ -100,6 +112,8 @@ type grain struct {
 	// How often the queue was claimed elsewhere lately, and when it was last.
 	fenced   int
 	fencedAt time.Time
+	warned   bool // of the store, since the state was loaded
+	damaged  bool // the journal, as it was last loaded
 
 	sinceSnapshot int
 	jitter        float64      // of the number of events until the next one
@@ -137,6 +151,9 @@ type item struct {
 // NewGrain gives the producer of queue grains for one identity, to be handed
 // to the cluster as a kind.
 func NewGrain(deps GrainDeps) func(identity string) actor.Actor {
+	if deps.Trouble == nil {
+		deps.Trouble = new(Trouble)
+	}
 	saving := make(chan struct{}, maxSaving)
 	return func(identity string) actor.Actor {
 		return &grain{
@@ -188,6 +205,7 @@ func (g *grain) Receive(ctx actor.Context) {
 		g.ctx, g.cancel = context.WithCancel(context.Background())
 	case *actor.Stopping:
 		g.cancel()
+		g.setDamaged(false)
 	case *messages.Command, *messages.Read, *messages.KeepPlace:
 		g.take(&item{sender: ctx.Sender(), request: m})
 	case *messages.Batch:

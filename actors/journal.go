@@ -18,8 +18,9 @@ type Journal interface {
 	// answered in it. Neither blocks for long.
 	Append(queue string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error))
 	// Owns tells done, of a moment after the call began, whether owner may still
-	// append. It may be answered out of order.
-	Owns(queue string, owner queue.OwnerID, done func(error))
+	// append, and the journal is at version at or above. It may be answered out
+	// of order.
+	Owns(queue string, owner queue.OwnerID, at uint64, done func(error))
 	// LoadSnapshot gives the newest snapshot, or ErrNoSnapshot.
 	LoadSnapshot(ctx context.Context, queue string) (queue.Snapshot, error)
 	// SaveSnapshot stores a snapshot and drops the entries up to trimTo.

@@ -83,6 +83,7 @@ func (g *grain) noteFenced() {
 func (g *grain) newEpoch(known uint64) {
 	g.log.Error("the store has lost acknowledged events of the queue; a new epoch begins",
 		"version", known, "left", g.state.Version())
+	g.Trouble.Epochs.Add(1)
 	var op queue.OpID
 	_, _ = crand.Read(op[:])
 	e := g.state.NewEpoch(known, crand.Text(), op, g.Now())
@@ -123,17 +124,18 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 		}
 		if versions[0] == 0 {
 			m.absent = true
-			if known, err := g.Known(ctx, id); err == nil && known > 0 {
-				g.Log.Error("the store has lost the whole journal of a queue", "queue", id, "version", known)
-			}
+			m.known, _ = g.Known(ctx, id)
 			return nil
 		}
 	}
+	// Before the claim: what is known then cannot be above the claimed version,
+	// unless events are lost, whatever others do meanwhile.
+	g.readKnown(ctx, m)
 	var err error
 	if m.head, err = g.Journal.Claim(ctx, id, m.owner); err != nil {
 		return err
 	}
-	g.readOutside(ctx, m)
+	g.readFollowed(ctx, m)
 	m.state = queue.New(g.id)
 	snapshot, err := g.Journal.LoadSnapshot(ctx, id)
 	switch {
@@ -171,8 +173,11 @@ func (g *grain) readHappened(ctx context.Context, m *loaded, since uint64) error
 		m.happened[e.Op] = e
 		return nil
 	})
-	if errors.Is(err, queue.ErrTrimmed) {
+	switch {
+	case errors.Is(err, queue.ErrTrimmed):
 		m.trimmed = true
+		return nil
+	case errors.Is(err, queue.ErrLost): // nothing is left of what followed
 		return nil
 	}
 	return err
@@ -214,14 +219,19 @@ func readEvents(ctx context.Context, j Journal, id string, after uint64, fn func
 // journal: the queue is served without.
 const knownWithin = time.Second
 
-// readOutside asks what is known of the queue elsewhere.
-func (g *grain) readOutside(ctx context.Context, m *loaded) {
+func (g *grain) readKnown(ctx context.Context, m *loaded) {
 	ctx, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
 	var err error
-	if m.known, err = g.Known(ctx, string(g.id)); err != nil {
+	if m.known, err = g.Known(ctx, string(g.id)); err != nil { // of some of those who know
 		g.Log.Warn("it cannot be known whether the journal is whole", "queue", string(g.id), "error", err)
 	}
+}
+
+func (g *grain) readFollowed(ctx context.Context, m *loaded) {
+	ctx, cancel := context.WithTimeout(ctx, knownWithin)
+	defer cancel()
+	var err error
 	if m.followed, err = g.Followed(ctx, string(g.id)); err != nil {
 		m.followed = m.head.Version // it is looked at again when it matters
 	}
@@ -234,12 +244,13 @@ func (g *grain) loaded(m *loaded) {
 	}
 	g.loading = nil
 	if m.absent {
-		g.absent()
+		g.absent(max(g.durable, m.known))
 		return
 	}
 	// Another activation that claims the queue meanwhile adds to what is read, or
 	// trims it.
-	if meanwhile := errors.Is(m.err, queue.ErrFenced) || errors.Is(m.err, queue.ErrTrimmed); meanwhile && g.reloads < maxReloads {
+	meanwhile := errors.Is(m.err, queue.ErrFenced) || errors.Is(m.err, queue.ErrTrimmed) || errors.Is(m.err, queue.ErrLost)
+	if meanwhile && g.reloads < maxReloads {
 		g.reloads++
 		g.noteFenced()
 		g.load()
@@ -250,6 +261,8 @@ func (g *grain) loaded(m *loaded) {
 		g.loadFailed(m.err)
 		return
 	}
+	g.warned = false
+	g.setDamaged(false)
 	g.known = max(g.durable, m.known)
 	g.state, g.durable = m.state, m.head.Version
 	g.committer = newCommitter(g.grainContext, m.owner, m.head)
@@ -275,9 +288,14 @@ func (g *grain) loaded(m *loaded) {
 	}
 }
 
-// absent answers for a queue that never had an event, unless it is to be
-// created by now.
-func (g *grain) absent() {
+// absent answers for a queue without any event, unless it is to be created by
+// now.
+func (g *grain) absent(known uint64) {
+	g.setDamaged(false)
+	if known > 0 && !g.warned {
+		g.warned = true
+		g.log.Error("the store has lost the whole journal of the queue; made again it begins above it", "version", known)
+	}
 	if g.creating() {
 		g.load()
 		return
@@ -322,19 +340,46 @@ func (g *grain) happenedAnswer(e *queue.Event, it *item) any {
 }
 
 func (g *grain) loadFailed(err error) {
-	if errors.Is(err, queue.ErrDamaged) {
+	if damaged := errors.Is(err, queue.ErrDamaged); !damaged {
+		g.warn("the queue could not be loaded", err)
+	} else if !g.damaged {
 		g.log.Error("the queue's journal is damaged; the queue is not served", "error", err)
-	} else {
-		g.log.Warn("the queue could not be loaded", "error", err)
+		g.setDamaged(true)
 	}
 	g.retryAt = time.Now().Add(loadBackoff)
 	waited := g.stash
 	g.stash = nil
 	for _, it := range waited {
-		if it.sent {
-			g.refuse(it, queue.ErrOutcomeUnknown)
+		g.refuseSent(it)
+	}
+}
+
+// refuseSent says of a request that cannot be answered whether it may have happened.
+func (g *grainContext) refuseSent(it *item) {
+	if it.sent {
+		g.refuse(it, queue.ErrOutcomeUnknown)
+	} else {
+		g.refuse(it, queue.ErrUnavailableNow)
+	}
+}
+
+// warn says it once until the queue has been loaded again: while a store is
+// away, every request of every queue meets it.
+func (g *grain) warn(what string, err error) {
+	if !g.warned {
+		g.warned = true
+		g.log.Warn(what, "version", g.durable, "error", err)
+	}
+}
+
+// setDamaged keeps count of the queues that are out of service.
+func (g *grain) setDamaged(damaged bool) {
+	if g.damaged != damaged {
+		g.damaged = damaged
+		if damaged {
+			g.Trouble.Damaged.Add(1)
 		} else {
-			g.refuse(it, queue.ErrUnavailableNow)
+			g.Trouble.Damaged.Add(-1)
 		}
 	}
 }

@@ -8,6 +8,29 @@ import (
 	"nowserving/actors/queue"
 )
 
+// olderCopy is the store as it was when it had the first entries of a queue.
+func olderCopy(t *testing.T, j actors.Journal, id string, first int, owner queue.OwnerID) actors.Journal {
+	t.Helper()
+	ctx := t.Context()
+	entries, err := j.Read(ctx, id, 0, first)
+	if err != nil || len(entries) != first {
+		t.Fatal(len(entries), err)
+	}
+	older := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = older.Close() })
+	if _, err := older.Claim(ctx, id, owner); err != nil {
+		t.Fatal(err)
+	}
+	prev := queue.OpID{}
+	for _, e := range entries {
+		if err := appendTo(older, id, owner, prev, e); err != nil {
+			t.Fatal(err)
+		}
+		prev = e.Op
+	}
+	return older
+}
+
 // A store that comes back without its last events does not have their versions
 // and numbers given out again: a new epoch begins above them.
 func TestLostEventsBeginANewEpoch(t *testing.T) {
@@ -17,26 +40,8 @@ func TestLostEventsBeginANewEpoch(t *testing.T) {
 	for range 3 {
 		n.do(t, "a", enqueue())
 	}
-	ctx := context.Background()
-	entries, err := f.Journal.Read(ctx, "a", 0, 2) // what an older copy of the store has
-	if err != nil || len(entries) != 2 {
-		t.Fatal(len(entries), err)
-	}
-	older := sqliteJournal(t, t.TempDir())
-	t.Cleanup(func() { _ = older.Close() })
-	owner := queue.OwnerID{1}
-	if _, err := older.Claim(ctx, "a", owner); err != nil {
-		t.Fatal(err)
-	}
-	prev := queue.OpID{}
-	for _, e := range entries {
-		if err := appendTo(older, "a", owner, prev, e); err != nil {
-			t.Fatal(err)
-		}
-		prev = e.Op
-	}
 	before := n.describe("a")
-	f.Journal = older
+	f.Journal = olderCopy(t, f.Journal, "a", 2, queue.OwnerID{1})
 	a := n.do(t, "a", enqueue())
 	after := n.describe("a")
 	if after.Epoch == before.Epoch || a.Version != before.Version+2 || a.Event.Epoch != after.Epoch {

@@ -12,6 +12,7 @@ const (
 	// newsEvery gathers what is told to the other nodes.
 	newsEvery = 2 * time.Millisecond
 	maxTold   = 10_000 // queues in one message
+	maxHeard  = 100_000
 )
 
 // Announcer tells other nodes which queues have moved on, so that those who
@@ -66,8 +67,18 @@ func (a *Announcer) Run(ctx context.Context) error {
 	}
 }
 
-// Heard wakes the feeds of the queues that another node has told of.
+// Heard wakes the feeds of the queues that another node has told of, and
+// remembers the versions: should that node and the store fail at once, they are
+// known here.
 func (f *Feeds) Heard(n *messages.News) {
+	f.mu.Lock()
+	if len(f.heard)+len(n.Versions) > maxHeard {
+		clear(f.heard)
+	}
+	for id, version := range n.Versions {
+		f.heard[id] = max(f.heard[id], version)
+	}
+	f.mu.Unlock()
 	for id, version := range n.Versions {
 		f.Wake(id, version)
 	}

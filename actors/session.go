@@ -148,6 +148,7 @@ type subscription struct {
 	feed    *Feed
 	version uint64
 	epoch   string
+	losses  int         // of the feed, when this began
 	woken   atomic.Bool // a wake-up lies in the mailbox, and one is enough
 }
 
@@ -233,6 +234,7 @@ func (s *session) subscribe(wish Subscription) {
 	}
 	sub := &subscription{Subscription: wish, handle: s.handle}
 	sub.feed = s.Feeds.Join(wish.Queue, sub)
+	sub.losses = sub.feed.Losses()
 	if s.subscriptions == nil {
 		s.subscriptions = make(map[string]*subscription)
 	}
@@ -323,6 +325,9 @@ func (s *session) read(q *messages.Read) *messages.View {
 // and comes back for the rest, so that replies and a close have their turn.
 func (s *session) catchUp(sub *subscription) {
 	sub.woken.Store(false) // before the look: what comes after it wakes again
+	if sub.feed.Losses() != sub.losses && !s.startOver(sub) {
+		return
+	}
 	items, known := sub.feed.After(sub.version)
 	if !known {
 		var err error
@@ -366,9 +371,11 @@ func (s *session) event(sub *subscription, item *FeedItem) bool {
 // startOver sends a fresh snapshot: the history that the client followed has
 // ended, or is no longer kept. It is false where there is no way on from it now.
 func (s *session) startOver(sub *subscription) bool {
+	losses := sub.feed.Losses()
 	refusal := s.snapshot(sub)
 	switch {
 	case refusal == nil:
+		sub.losses = losses
 		return !s.closed
 	case refusal.Code == string(queue.QueueNotFound):
 		s.write(s.Renderer.Gone(sub.Queue))
@@ -380,7 +387,7 @@ func (s *session) startOver(sub *subscription) bool {
 }
 
 func (s *session) readFailed(sub *subscription, err error) {
-	if errors.Is(err, queue.ErrTrimmed) {
+	if errors.Is(err, queue.ErrTrimmed) || errors.Is(err, queue.ErrLost) {
 		if s.startOver(sub) {
 			sub.Wake(sub.feed)
 		}

@@ -74,6 +74,11 @@ func follows(queueID string, before, e queue.Entry) error {
 	return nil
 }
 
+// lost is of a read that asks for what the journal has not come to.
+func lost(queueID string, version, after uint64) error {
+	return fmt.Errorf("%w: queue %s is at version %d, not at %d", queue.ErrLost, queueID, version, after)
+}
+
 // unavailable says that nothing was written, and why.
 func unavailable(cause error) error { return fmt.Errorf("%w: %w", queue.ErrUnavailable, cause) }
 

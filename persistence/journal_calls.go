@@ -21,6 +21,7 @@ const (
 	callClaim
 	callOwns
 	callSnapshot
+	callProbe
 	callLoad // of Redis's scripts; the pipe's own
 )
 
@@ -52,6 +53,7 @@ type journalCall struct {
 	entry    queue.Entry
 	snapshot queue.Snapshot
 	trimTo   uint64
+	at       uint64 // of a check of ownership: where the journal stands at least
 
 	state atomic.Uint32
 	head  queue.Head  // of the answer to a claim

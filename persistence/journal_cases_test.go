@@ -42,8 +42,28 @@ var journalCases = []struct {
 		wantEntries(t, s, "q", 5, 10, c)
 		wantEntries(t, s, "q", 1, 2, a, b)
 		wantEntries(t, s, "q", 6, 10)
-		wantEntries(t, s, "q", 99, 10)
 		wantEntries(t, s, "q", 0, 0)
+	}},
+	{"a read from where the journal has not come to says so", func(t *testing.T, s *store) {
+		claim(t, s, "q").append(2, "a")
+		for id, after := range map[string]uint64{"q": 3, "never claimed": 1} {
+			_, err := s.Read(t.Context(), id, after, 10)
+			wantError(t, err, queue.ErrLost)
+		}
+	}},
+	{"an owner that knows more than the journal is told", func(t *testing.T, s *store) {
+		l := claim(t, s, "q")
+		l.append(2, "a")
+		for range 2 { // from memory, and from what is stored
+			wantError(t, ownsAt(s, "q", l.owner, 3), queue.ErrGap)
+			wantError(t, ownsAt(s, "q", random16(), 3), queue.ErrFenced)
+			for at := range uint64(3) {
+				if err := ownsAt(s, "q", l.owner, at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.reopen()
+		}
 	}},
 	{"a long read is in order and bounded", readsLong},
 	{"big entries", readsBig},

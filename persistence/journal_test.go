@@ -17,7 +17,7 @@ import (
 type journal interface {
 	Claim(ctx context.Context, queue string, owner queue.OwnerID) (queue.Head, error)
 	Append(queue string, owner queue.OwnerID, prev queue.OpID, e queue.Entry, done func(error))
-	Owns(queue string, owner queue.OwnerID, done func(error))
+	Owns(queue string, owner queue.OwnerID, at uint64, done func(error))
 	LoadSnapshot(ctx context.Context, queue string) (queue.Snapshot, error)
 	SaveSnapshot(ctx context.Context, queue string, owner queue.OwnerID, s queue.Snapshot, trimTo uint64) error
 	Read(ctx context.Context, queue string, after uint64, maxEntries int) ([]queue.Entry, error)
@@ -146,9 +146,11 @@ func appendTo(j journal, queueID string, owner queue.OwnerID, prev queue.OpID, e
 	return <-answer
 }
 
-func owns(j journal, queueID string, owner queue.OwnerID) error {
+func owns(j journal, queueID string, owner queue.OwnerID) error { return ownsAt(j, queueID, owner, 0) }
+
+func ownsAt(j journal, queueID string, owner queue.OwnerID, at uint64) error {
 	answer := make(chan error, 1)
-	j.Owns(queueID, owner, func(err error) { answer <- err })
+	j.Owns(queueID, owner, at, func(err error) { answer <- err })
 	return <-answer
 }
 

@@ -42,6 +42,9 @@ func (o RedisOptions) withDefaults() RedisOptions {
 	return o
 }
 
+// maxReads bounds the reads under way: a slow Redis must not keep them in line.
+const maxReads = 64
+
 // RedisJournal keeps the journals of all queues in one Redis, which all nodes
 // of a cluster share. The fence is a script there; this side only batches.
 //
@@ -91,7 +94,7 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 	writing.MaxRetries = -1
 	writing.PoolSize = maxSaves
 	reading.MaxRetries = 1
-	reading.PoolSize = 16
+	reading.PoolSize = maxReads
 	j := &RedisJournal{
 		keys:   redisKeys{prefix: opts.Prefix},
 		writer: redis.NewClient(&writing),
@@ -160,15 +163,17 @@ func (j *RedisJournal) Append(queueID string, owner queue.OwnerID, prev queue.Op
 	j.pipe(queueID).calls.put(&journalCall{kind: callAppend, queue: queueID, owner: owner, prev: prev, entry: e, done: done})
 }
 
-// Owns checks in Redis, after the call began, that owner is still the owner.
-// done is called once, from another goroutine, and must not block. Answers:
-// ErrFenced, ErrUnavailable, ErrMalformed.
-func (j *RedisJournal) Owns(queueID string, owner queue.OwnerID, done func(error)) {
+// Owns checks in Redis, after the call began, that owner is still the owner,
+// and that the journal has what the owner knows of it: that it is at version at
+// or above. done is called once, from another goroutine, and must not block.
+// Answers: ErrFenced, ErrGap (the store has lost events), ErrUnavailable,
+// ErrDamaged, ErrMalformed.
+func (j *RedisJournal) Owns(queueID string, owner queue.OwnerID, at uint64, done func(error)) {
 	if err := checkOwner(queueID, owner); err != nil {
 		go done(err)
 		return
 	}
-	j.pipe(queueID).calls.put(&journalCall{kind: callOwns, queue: queueID, owner: owner, done: done})
+	j.pipe(queueID).calls.put(&journalCall{kind: callOwns, queue: queueID, owner: owner, at: at, done: done})
 }
 
 // pipe is the connection of a queue: always the same one, for its order is the
@@ -185,15 +190,15 @@ func (j *RedisJournal) Versions(ctx context.Context, queues []string) ([]uint64,
 		return versions, nil
 	}
 	pipe := j.reader.Pipeline() // not MGET, whose keys would have to be in one slot
-	cmds := make([]*redis.StringCmd, len(queues))
+	cmds := make([]*redis.Cmd, len(queues))
 	for i, id := range queues {
-		cmds[i] = pipe.Get(ctx, j.keys.head(id))
+		cmds[i] = pipe.Do(ctx, readAsWriter, j.keys.head(id))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, readError(ctx, err)
 	}
-	for i, cmd := range cmds {
-		v, err := headVersion(queues[i], cmd)
+	for i, id := range queues {
+		v, err := headVersion(id, cmds[i])
 		if err != nil {
 			return nil, err
 		}
@@ -221,23 +226,30 @@ func (j *RedisJournal) Queues(ctx context.Context, after string, limit int) ([]s
 	return ids, nil
 }
 
-// Ping says whether Redis can be reached. Errors: ErrUnavailable.
+// Ping says whether Redis can be reached and takes writes, over a connection on
+// which appends go. Errors: ErrUnavailable.
 func (j *RedisJournal) Ping(ctx context.Context) error {
-	if err := j.reader.Ping(ctx).Err(); err != nil {
-		return readError(ctx, err)
+	_, err := j.pipes[0].calls.do(ctx, &journalCall{kind: callProbe})
+	if err != nil && !errors.Is(err, queue.ErrUnavailable) {
+		err = unavailable(err) // it would have changed nothing
 	}
-	return nil
+	return err
 }
 
 // headVersion reads the version out of a queue's head, 0 where it has none.
-func headVersion(queueID string, cmd *redis.StringCmd) (uint64, error) {
-	head, err := cmd.Result()
+func headVersion(queueID string, cmd *redis.Cmd) (uint64, error) {
+	head, err := cmd.Text()
 	if errors.Is(err, redis.Nil) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, unavailable(err)
 	}
+	return parseHead(queueID, head)
+}
+
+// parseHead answers the version. Errors: ErrDamaged.
+func parseHead(queueID, head string) (uint64, error) {
 	if len(head) <= ownerAndOp {
 		return 0, fmt.Errorf("%w: head of queue %s", queue.ErrDamaged, queueID)
 	}

@@ -26,6 +26,9 @@ func (k redisKeys) staging(queue, owner, save string) string {
 	return k.prefix + ":{" + queue + "}:staging:" + owner + ":" + save
 }
 
+// probe is a key that never is: to write nothing to it asks whether Redis takes writes.
+func (k redisKeys) probe() string { return k.prefix + ":probe" }
+
 // queues is the sorted set of all queue ids, each with score 0. It is in a slot
 // of its own, which is why a claim writes it and no script does.
 func (k redisKeys) queues() string { return k.prefix + ":queues" }

@@ -32,6 +32,7 @@ type redisPipe struct {
 	calls   *callLine
 
 	reload atomic.Bool // Redis was found to have forgotten the scripts
+	leave  atomic.Bool // Redis was found to be a replica: another one may be at its address now
 
 	live *redisConn // the writer's; nil where there is none
 	buf  []byte
@@ -113,6 +114,9 @@ func (p *redisPipe) write(batch []*journalCall) {
 
 // connected gives the connection, made anew where the last one broke.
 func (p *redisPipe) connected() (*redisConn, error) {
+	if p.leave.Swap(false) {
+		p.drop()
+	}
 	if p.live != nil {
 		select {
 		case <-p.live.broken:
@@ -246,11 +250,7 @@ func (c *redisConn) read() {
 	err := c.readAnswers()
 	c.breakOff()
 	for call := range c.sent { // until the writer has seen it
-		if call.kind == callOwns {
-			call.answer(unavailable(err))
-		} else {
-			call.answer(unknown(err))
-		}
+		call.broken(err)
 	}
 }
 
@@ -291,11 +291,7 @@ func (c *redisConn) take(call *journalCall) error {
 	for range replies[call.kind] {
 		reply, err := readReply(c.in)
 		if err != nil {
-			if call.kind == callOwns {
-				call.answer(unavailable(err))
-			} else {
-				call.answer(unknown(err))
-			}
+			call.broken(err)
 			return err
 		}
 		if _, failed := answer.(redisReply); !failed {
@@ -308,6 +304,8 @@ func (c *redisConn) take(call *journalCall) error {
 		call.state.Store(callWaiting) // certainly not done
 		c.pipe.calls.put(call)
 		return nil
+	} else if ok && redis.HasErrorPrefix(refused, "READONLY") {
+		c.pipe.leave.Store(true)
 	}
 	call.answer(call.verdict(answer))
 	return nil
@@ -316,24 +314,46 @@ func (c *redisConn) take(call *journalCall) error {
 // verdict turns Redis's answer into the call's.
 func (c *journalCall) verdict(reply any) error {
 	if refused, ok := reply.(redisReply); ok {
-		if c.kind == callOwns {
+		if c.changesNothing() {
 			return unavailable(refused)
 		}
 		return writeError(refused)
 	}
 	switch c.kind {
 	case callOwns:
-		if owner, _ := reply.(string); owner != string(c.owner[:]) {
-			return fmt.Errorf("%w: queue %s", queue.ErrFenced, c.queue)
-		}
-		return nil
+		return c.ownsHead(reply)
 	case callClaim:
 		head, err := decodeHead(c.queue, reply)
 		c.head = head
 		return err
-	case callLoad:
+	case callLoad, callProbe:
 		return nil
 	default:
 		return verdict(c.queue, reply)
 	}
+}
+
+// changesNothing: where it fails, it certainly did nothing.
+func (c *journalCall) changesNothing() bool { return c.kind == callOwns || c.kind == callProbe }
+
+// broken answers a call whose reply does not come any more.
+func (c *journalCall) broken(err error) {
+	if c.changesNothing() {
+		c.answer(unavailable(err))
+	} else {
+		c.answer(unknown(err))
+	}
+}
+
+// ownsHead checks a head against what the owner knows of it.
+func (c *journalCall) ownsHead(reply any) error {
+	head, _ := reply.(string)
+	if len(head) < ownerAndOp || head[:len(c.owner)] != string(c.owner[:]) {
+		return fmt.Errorf("%w: queue %s", queue.ErrFenced, c.queue)
+	}
+	version, err := parseHead(c.queue, head)
+	if err == nil && version < c.at {
+		err = gapAt(c.queue, version)
+	}
+	return err
 }

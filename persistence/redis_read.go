@@ -21,9 +21,9 @@ const (
 
 // Read answers, in order, entries that hold events after version after: the
 // first may begin at or before it. At most maxEntries, ending after the one that
-// brings it to 8 MiB; none where after is the journal's version or beyond.
-// Errors: ErrTrimmed (the events right after it are no longer kept),
-// ErrDamaged, ErrUnavailable.
+// brings it to 8 MiB; none where after is the journal's version. Errors:
+// ErrTrimmed (the events right after it are no longer kept), ErrLost (the
+// journal ends before it), ErrDamaged, ErrUnavailable.
 func (j *RedisJournal) Read(ctx context.Context, queueID string, after uint64, maxEntries int) ([]queue.Entry, error) {
 	if maxEntries <= 0 || after >= MaxVersion {
 		return nil, nil
@@ -31,7 +31,7 @@ func (j *RedisJournal) Read(ctx context.Context, queueID string, after uint64, m
 	// The head first: a log that ends before it has lost events. The other way
 	// round an append in between would look like one.
 	pipe := j.reader.Pipeline()
-	head := pipe.Get(ctx, j.keys.head(queueID))
+	head := pipe.Do(ctx, readAsWriter, j.keys.head(queueID))
 	page := pipe.XRangeN(ctx, j.keys.log(queueID), streamID(after+1), "+", int64(min(maxEntries, firstPage)))
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(head.Err(), redis.Nil) {
 		return nil, readError(ctx, err)
@@ -39,6 +39,9 @@ func (j *RedisJournal) Read(ctx context.Context, queueID string, after uint64, m
 	version, err := headVersion(queueID, head)
 	if err != nil {
 		return nil, err
+	}
+	if version < after {
+		return nil, lost(queueID, version, after)
 	}
 	messages, err := page.Result()
 	if err != nil {

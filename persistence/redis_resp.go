@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-
-	"nowserving/actors/queue"
 )
 
 // What a pipe needs of RESP2, Redis's protocol
@@ -54,7 +52,7 @@ func respUint(b []byte, n uint64) []byte {
 }
 
 // replies is how many come to a call of each kind.
-var replies = [...]int{callAppend: 1, callClaim: 2, callOwns: 1, callLoad: loadReplies}
+var replies = [...]int{callAppend: 1, callClaim: 2, callOwns: 1, callProbe: 1, callLoad: loadReplies}
 
 // appendLoad makes the scripts of a pipe known to Redis, with as many replies as
 // loadReplies.
@@ -74,8 +72,10 @@ func (k redisKeys) appendCall(b []byte, c *journalCall) []byte {
 	case callLoad:
 		return appendLoad(b)
 	case callOwns:
-		b = respWord(respWord(respCommand(b, 4), "getrange"), head)
-		return respWord(respWord(b, "0"), ownerEnd)
+		return respWord(respWord(respCommand(b, 2), readAsWriter), head)
+	case callProbe:
+		b = respWord(respWord(respCommand(b, 4), "setrange"), k.probe())
+		return respWord(respWord(b, "0"), "")
 	case callClaim:
 		b = respWord(respWord(respCommand(b, 5), "zadd"), k.queues())
 		b = respWord(respWord(respWord(b, "nx"), "0"), c.queue)
@@ -91,7 +91,9 @@ func (k redisKeys) appendCall(b []byte, c *journalCall) []byte {
 	}
 }
 
-var ownerEnd = strconv.Itoa(len(queue.OwnerID{}) - 1)
+// readAsWriter is GET, but Redis takes it for a write: one that has become a
+// replica, and may be behind the one that is written to now, does not answer it.
+const readAsWriter = "getex"
 
 // readReply reads one reply: a string, an int64, nil, a redisReply or a list of
 // these. Its error ends the connection.

@@ -192,24 +192,25 @@ func (j *SQLiteJournal) SaveSnapshot(ctx context.Context, queueID string, owner 
 	return err
 }
 
-// Owns checks that owner is still the owner. It needs no look into the file for
+// Owns checks that owner is still the owner, and that the journal is at version
+// at or above. It needs no look into the file for
 // a queue in memory: the lock on the data dir makes this process the only
 // writer, and the memory is what it last committed. done is called once, from
-// another goroutine. Answers: ErrFenced, ErrUnavailable, ErrMalformed.
-func (j *SQLiteJournal) Owns(queueID string, owner queue.OwnerID, done func(error)) {
-	go func() { done(j.owns(queueID, owner)) }()
+// another goroutine. Answers: ErrFenced, ErrGap, ErrUnavailable, ErrMalformed.
+func (j *SQLiteJournal) Owns(queueID string, owner queue.OwnerID, at uint64, done func(error)) {
+	go func() { done(j.owns(queueID, owner, at)) }()
 }
 
-func (j *SQLiteJournal) owns(queueID string, owner queue.OwnerID) error {
+func (j *SQLiteJournal) owns(queueID string, owner queue.OwnerID, at uint64) error {
 	if err := checkOwner(queueID, owner); err != nil {
 		return err
 	}
-	current, known := j.writer.owner(queueID)
+	current, version, known := j.writer.stands(queueID)
 	if !known {
 		ctx, cancel := context.WithTimeout(context.Background(), ownsTimeout)
 		defer cancel()
 		var stored []byte
-		err := j.read.QueryRowContext(ctx, "SELECT owner FROM heads WHERE queue = ?", queueID).Scan(&stored)
+		err := j.read.QueryRowContext(ctx, "SELECT owner, version FROM heads WHERE queue = ?", queueID).Scan(&stored, &version)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return readError(ctx, err)
 		}
@@ -217,6 +218,9 @@ func (j *SQLiteJournal) owns(queueID string, owner queue.OwnerID) error {
 	}
 	if current != owner {
 		return fmt.Errorf("%w: queue %s", queue.ErrFenced, queueID)
+	}
+	if version < at {
+		return gapAt(queueID, version)
 	}
 	return nil
 }

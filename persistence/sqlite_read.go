@@ -11,9 +11,9 @@ import (
 
 // Read answers, in order, entries that hold events after version after: the
 // first may begin at or before it. At most maxEntries, ending after the one that
-// brings it to 8 MiB; none where after is the journal's version or beyond.
-// Errors: ErrTrimmed (the events right after it are no longer kept),
-// ErrDamaged, ErrUnavailable.
+// brings it to 8 MiB; none where after is the journal's version. Errors:
+// ErrTrimmed (the events right after it are no longer kept), ErrLost (the
+// journal ends before it), ErrDamaged, ErrUnavailable.
 func (j *SQLiteJournal) Read(ctx context.Context, queueID string, after uint64, maxEntries int) ([]queue.Entry, error) {
 	if maxEntries <= 0 || after >= MaxVersion {
 		return nil, nil
@@ -23,13 +23,13 @@ func (j *SQLiteJournal) Read(ctx context.Context, queueID string, after uint64, 
 	var head int64
 	var version uint64
 	err := j.read.QueryRowContext(ctx, "SELECT id, version FROM heads WHERE queue = ?", queueID).Scan(&head, &version)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, readError(ctx, err)
 	}
-	if version <= after {
+	switch {
+	case version < after:
+		return nil, lost(queueID, version, after)
+	case version == after:
 		return nil, nil
 	}
 	rows, err := j.read.QueryContext(ctx,

@@ -97,12 +97,12 @@ func (w *sqliteWriter) close() error {
 	return nil
 }
 
-// owner answers the queue's owner as last committed, if it is in memory.
-func (w *sqliteWriter) owner(queueID string) (queue.OwnerID, bool) {
+// stands answers the queue's owner and version as last committed, if it is in memory.
+func (w *sqliteWriter) stands(queueID string) (owner queue.OwnerID, version uint64, known bool) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	h, known := w.heads[queueID]
-	return h.owner, known
+	return h.owner, h.Version, known
 }
 
 // commit puts a batch into one transaction and answers every call: with its own

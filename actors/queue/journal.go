@@ -50,6 +50,9 @@ var (
 	ErrUnknown = errors.New("journal: the outcome of the append is unknown")
 	// ErrUnavailable: the store could not be reached; certainly nothing was written.
 	ErrUnavailable = errors.New("journal: unavailable")
+	// ErrLost: the journal ends before the asked version: the store has lost
+	// events, or all of the queue.
+	ErrLost = errors.New("journal: it ends before that version")
 	// ErrTrimmed: events after the asked version are no longer kept.
 	ErrTrimmed = errors.New("journal: the events are no longer kept")
 	// ErrDamaged: a stored entry or snapshot cannot be read back as written.
