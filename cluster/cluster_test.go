@@ -304,3 +304,22 @@ func TestStrangersAreNotServed(t *testing.T) {
 		l.cancel()
 	}
 }
+
+// Redis judges leases by its clock. One that is set back, or forward, costs a
+// pause: everybody joins again.
+func TestClockOfRedisLeaps(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.startAll(2)
+	dead := Member{Addr: "127.0.0.1:1", Life: "silent", Roles: []string{HostRole}}
+	for _, ends := range []time.Duration{time.Hour, -time.Hour} {
+		now := time.Now().Add(ends).UnixMilli()
+		text := fmt.Sprintf("%s 0 %d %d %s", dead.Life, now+leaseTime.Milliseconds(), now, HostRole)
+		l := nodes[0].members.leases
+		if err := l.rdb.HSet(t.Context(), l.key, dead.Addr, text).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := l.view(t.Context()); err != nil || v.has(dead) {
+			t.Errorf("a lease of %s from now counts (%v)", ends, err)
+		}
+	}
+}
