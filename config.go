@@ -7,12 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 
+	"nowserving/cluster"
 	"nowserving/gateway/rabbit"
 	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
@@ -30,6 +30,7 @@ type Config struct {
 	ClusterProvider string
 	ClusterAddr     string
 	ClusterName     string
+	ClusterTLS      *cluster.Credentials // nil: plain
 
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix
@@ -46,22 +47,10 @@ type Config struct {
 
 	// What is only needed to check the rest.
 	tlsCert, tlsKey string
+	clusterFiles    clusterFiles
 	clusterInsecure bool
 	roles           []string
 }
-
-// Where a node knows the other nodes from.
-const (
-	providerSingle = "single" // there are none
-	providerRedis  = "redis"
-)
-
-// The roles of a node.
-const (
-	roleGateway = "gateway"
-	roleActors  = "actors"
-	roleIngest  = "ingest"
-)
 
 // settings are the contract's flags.
 var settings = []setting{
@@ -84,9 +73,12 @@ var settings = []setting{
 		put: text(func(c *Config) *string { return &c.tlsCert })},
 	{name: "tls-key", usage: "its private key's file",
 		put: text(func(c *Config) *string { return &c.tlsKey })},
-	{name: "cluster-tls-cert", usage: "mutual TLS between nodes", put: later},
-	{name: "cluster-tls-key", usage: "its private key's file", put: later},
-	{name: "cluster-tls-ca", usage: "the authority of the other nodes' certificates", put: later},
+	{name: "cluster-tls-cert", usage: "mutual TLS between nodes: a certificate for servers and clients",
+		put: text(func(c *Config) *string { return &c.clusterFiles.certificate })},
+	{name: "cluster-tls-key", usage: "its private key's file",
+		put: text(func(c *Config) *string { return &c.clusterFiles.key })},
+	{name: "cluster-tls-ca", usage: "the authority of all nodes' certificates, and of nobody else's",
+		put: text(func(c *Config) *string { return &c.clusterFiles.authority })},
 	{name: "allowed-origins", usage: "browser origins beside this host's own", put: putOrigins},
 	{name: "trusted-proxies", usage: "networks whose X-Forwarded-For is believed", put: putProxies},
 	{name: "checkin-rate", value: "10", usage: "public check-ins a minute for one address", put: checkRate},
@@ -116,14 +108,8 @@ func (c *Config) check() error {
 	if err := c.loadCertificate(); err != nil {
 		return err
 	}
-	if c.ClusterProvider == providerRedis && (c.RedisURL == "" || c.DatabaseURL == "") {
-		return usage("--cluster-provider: more than one node needs --redis-url and --database-url")
-	}
-	if !slices.Contains(c.roles, roleGateway) || !slices.Contains(c.roles, roleActors) {
-		return usage("--roles: a node that is alone needs both gateway and actors (more nodes are not in this version yet)")
-	}
-	if !c.clusterInsecure && !isLoopback(c.ClusterAddr) {
-		return usage("--cluster-addr: %s is not loopback, and without mutual TLS anyone who reaches it could command the queues; --cluster-insecure allows it", c.ClusterAddr)
+	if err := c.checkCluster(); err != nil {
+		return err
 	}
 	if c.AdminEmail != "" {
 		if err := checkEmail(c.AdminEmail); err != nil {
@@ -204,37 +190,6 @@ func putAMQPURL(c *Config, value string) error {
 	return rabbit.CheckURL(value)
 }
 
-func putProvider(c *Config, value string) error {
-	if value != providerSingle && value != providerRedis {
-		return fmt.Errorf("%q is neither single nor redis", value)
-	}
-	c.ClusterProvider = value
-	return nil
-}
-
-func putClusterName(c *Config, value string) error {
-	for _, r := range value {
-		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", r) {
-			return fmt.Errorf("%q has other characters than letters, digits, '-', '_' and '.'", value)
-		}
-	}
-	if len(value) > 63 {
-		return errors.New("it is longer than 63 characters")
-	}
-	c.ClusterName = value
-	return nil
-}
-
-func putRoles(c *Config, value string) error {
-	c.roles = list(value)
-	for _, role := range c.roles {
-		if role != roleGateway && role != roleActors && role != roleIngest {
-			return fmt.Errorf("%q is none of gateway, actors and ingest", role)
-		}
-	}
-	return nil
-}
-
 func putOrigins(c *Config, value string) error {
 	c.AllowedOrigins = list(value)
 	for _, origin := range c.AllowedOrigins {
@@ -268,13 +223,6 @@ func checkRate(_ *Config, value string) error {
 	return nil
 }
 
-func putInsecure(c *Config, value string) (err error) {
-	if c.clusterInsecure, err = strconv.ParseBool(value); err != nil {
-		return fmt.Errorf("%q is neither true nor false", value)
-	}
-	return nil
-}
-
 // list splits at commas and drops what is empty.
 func list(value string) []string {
 	var parts []string
@@ -284,10 +232,4 @@ func list(value string) []string {
 		}
 	}
 	return parts
-}
-
-func isLoopback(addr string) bool {
-	host, _, _ := net.SplitHostPort(addr)
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -9,6 +9,11 @@ import (
 	"testing"
 )
 
+// What every node of a cluster is given.
+const testStores = "--redis-url redis://127.0.0.1:1 --database-url mysql://u:SECRET@127.0.0.1:1/n"
+
+var testCluster = "--cluster-provider redis " + testStores + " --token-keys " + testRing + " --data-keys " + testRing
+
 // wrongStarts are command lines that must end with one line and exit code 2.
 // An argument NAME=value is a variable.
 var wrongStarts = []struct{ args, says string }{
@@ -23,11 +28,22 @@ var wrongStarts = []struct{ args, says string }{
 	{"--cluster-name=", "--cluster-name: it is empty"},
 	{"--data-dir /dev/null", "--data-dir: "},
 	{"--cluster-provider etcd", `"etcd" is neither single nor redis`},
-	{"--cluster-provider redis", "--cluster-provider: more than one node needs --redis-url and --database-url"},
+	{"--cluster-provider redis", "--cluster-provider: more than one node needs the same stores and keys in each: --data-keys, --database-url, --redis-url, --token-keys"},
+	{"--cluster-provider redis " + testStores, "--cluster-provider: more than one node needs the same stores and keys in each: --data-keys, --token-keys"},
+	{testCluster + " --roles ,", "--roles: a node without any does nothing"},
+	{testCluster + " --roles actors,ingest", "--roles: ingest needs --amqp-url"},
+	{testCluster + " --roles gateway,cook", `--roles: "cook" is none of`},
+	{testCluster + " --cluster-addr :7000", "--cluster-addr: at :7000 no other node can reach this one"},
+	{testCluster + " --cluster-addr 0.0.0.0:7000 --cluster-insecure", "--cluster-addr: at 0.0.0.0:7000 no other node can reach this one"},
+	{testCluster + " --cluster-addr [::]:7000 --cluster-insecure", "--cluster-addr: at [::]:7000 no other node can reach this one"},
+	{testCluster + " --cluster-addr node-1.example:7000", "is not loopback, and without mutual TLS"},
+	{"--cluster-tls-cert a", "--cluster-tls-cert, --cluster-tls-key, --cluster-tls-ca: all three are needed"},
+	{"--cluster-tls-cert a --cluster-tls-ca c", "all three are needed"},
+	{"--cluster-tls-key b --cluster-tls-ca c", "all three are needed"},
+	{"--cluster-tls-cert /nonexistent --cluster-tls-key b --cluster-tls-ca c", "--cluster-tls-cert: stat /nonexistent"},
 	{"--cluster-addr 10.0.0.1:7000", "--cluster-addr: 10.0.0.1:7000 is not loopback"},
-	{"--cluster-addr :7000", "is not loopback"},
-	{"--cluster-addr 192.0.2.1:7000 --cluster-insecure --cluster-provider redis --redis-url redis://127.0.0.1:1 --database-url mysql://u:SECRET@127.0.0.1:1/n",
-		"--cluster-addr: listen tcp 192.0.2.1:7000"},
+	{"--cluster-addr :7000", "no other node can reach this one"},
+	{testCluster + " --cluster-addr 192.0.2.1:7000 --cluster-insecure", "--cluster-addr: listen tcp 192.0.2.1:7000"},
 	{"--cluster-insecure=perhaps", "neither true nor false"},
 	{"--cluster-name a{b", "other characters"},
 	{"--roles gateway,cook", `--roles: "cook" is none of`},
@@ -60,7 +76,6 @@ var wrongStarts = []struct{ args, says string }{
 	{"--amqp-url amqp://u:SECRET%@h", "--amqp-url: "},
 	{"--amqp-url http://u:SECRET@h", "--amqp-url: it is not an amqp:// or amqps:// URL"},
 	{"--grpc-addr 127.0.0.1:0", "--grpc-addr: it is not in this version yet"},
-	{"--cluster-tls-cert a", "--cluster-tls-cert: it is not in this version yet"},
 	{"--no-such-flag", "no-such-flag"},
 	{"--http-addr", "flag needs an argument"},
 	{"serve now", `unexpected argument "now"`},

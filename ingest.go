@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +27,7 @@ type rabbitParts struct {
 // startRabbit makes what serve runs of the ingestion; see openRabbit for the rest.
 func (n *Node) startRabbit(context.Context) (err error) {
 	r := n.rabbit
-	if r == nil || !slices.Contains(n.config.roles, roleIngest) {
+	if r == nil || !n.config.has(roleIngest) {
 		return nil
 	}
 	r.consume, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving ingest", Log: n.log})

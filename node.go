@@ -125,7 +125,11 @@ func (n *Node) listen(context.Context) (err error) {
 	if secure := n.tls(); secure != nil {
 		early = tls.NewListener(early, secure)
 	}
-	n.early = serveEarly(n.http, early, n.health)
+	says := "The node is starting. Nothing was changed."
+	if !n.config.has(roleGateway) { // then it goes on to the end
+		says = "This node is not for clients. Nothing was changed."
+	}
+	n.early = serveEarly(n.http, early, n.health, says)
 	if n.config.ClusterProvider == providerRedis {
 		member, err := net.Listen("tcp", n.config.ClusterAddr)
 		if err != nil {
@@ -172,6 +176,9 @@ func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 
 // follow has a sink fed with every event. It must be called before the queues start.
 func (n *Node) follow(name string, sink actors.Sink) {
+	if !n.config.has(roleActors) { // whoever has a queue follows it
+		return
+	}
 	f := actors.NewJournalFollower(name, n.journal, sink, n.log)
 	f.Only(func(id string) bool { return n.member.Hosts(actors.QueueKind, id) })
 	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
@@ -224,10 +231,15 @@ func (n *Node) startQueues(context.Context) (err error) {
 			}
 		},
 		Again: actors.Again,
-		Gone:  n.takeOver,
+	}
+	if n.config.has(roleActors) {
+		o.Gone = n.takeOver
 	}
 	if n.config.ClusterProvider == providerRedis {
 		o.RedisURL = n.config.RedisURL
+	}
+	if secure := n.config.ClusterTLS; secure != nil {
+		o.ServerTLS, o.ClientTLS = secure.Server(n.log), secure.Client(n.log)
 	}
 	if n.member, err = cluster.Start(o); err != nil {
 		return usage("--cluster-addr: %w", err)
@@ -289,34 +301,28 @@ func (n *Node) serve() {
 		return nil
 	})
 	run("news", n.announcer.Run)
-	run("list of queues", n.projector.Run)
+	if n.config.has(roleActors) {
+		run("list of queues", n.projector.Run)
+	}
 	for _, f := range n.followers {
 		run("follower", f.Run)
 	}
 	run("health", func(ctx context.Context) error {
-		n.awaitTransit(ctx)
+		if n.config.has(roleActors) {
+			n.awaitTransit(ctx)
+		}
 		parts := append(n.rabbit.parts(), part{name: "cluster", up: n.member.Joined, must: true})
 		return n.health.watch(ctx, n.log, n.journal, n.directory, parts...)
 	})
-	n.early.stop()
-	run("http", func(context.Context) error { return n.gateway.Serve(n.http) })
-	drained := make(chan struct{})
-	n.closing(func(ctx context.Context) error {
-		<-drained
-		ctx, cancel := context.WithTimeout(ctx, answerWithin)
-		defer cancel()
-		if err := n.gateway.Shutdown(ctx); err != nil {
-			// A client that does not finish what it sends must not make the stop a failure.
-			n.log.Warn("connections are cut that did not end in time", "error", err)
-		}
-		return nil
-	})
+	drained := n.serveGateway(run)
 	n.filtering.serve(run)
 	n.rabbit.serve(n, run)
 	n.closing(func(ctx context.Context) error {
 		go func() { // beside the queues and the ingestion, which end meanwhile
 			defer close(drained)
-			n.gateway.Drain(ctx, n.notice())
+			if n.config.has(roleGateway) {
+				n.gateway.Drain(ctx, n.notice())
+			}
 		}()
 		leave, cancel := context.WithTimeout(ctx, leaveWithin)
 		defer cancel()
@@ -324,14 +330,6 @@ func (n *Node) serve() {
 		return nil
 	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
-}
-
-// notice is how long the node tells that it leaves. Without Redis it is the only one.
-func (n *Node) notice() time.Duration {
-	if n.config.RedisURL == "" {
-		return noticeAlone
-	}
-	return notice
 }
 
 // awaitTransit keeps the node from being ready while transfers that a crash cut

@@ -137,8 +137,8 @@ func (w *waiting) found(what string) {
 	w.node.health.lacks(w.missing...)
 }
 
-// early answers on the gateway's address until the gateway does: that the node
-// is alive, that it is not ready, and nothing else.
+// early answers on the gateway's address until the gateway does, if it ever does:
+// whether the node is alive and ready, and nothing else.
 type early struct {
 	socket *net.TCPListener
 	server *http.Server
@@ -147,10 +147,10 @@ type early struct {
 }
 
 // serveEarly serves ln, which may be one of TLS on the socket.
-func serveEarly(socket, ln net.Listener, h *health) *early {
+func serveEarly(socket, ln net.Listener, h *health, says string) *early {
 	mux := http.NewServeMux()
 	h.probes(mux)
-	mux.Handle("/", gateway.Starting())
+	mux.Handle("/", gateway.Unavailable(says))
 	e := &early{
 		socket: socket.(*net.TCPListener),
 		server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second},

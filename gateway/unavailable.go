@@ -5,9 +5,10 @@ import (
 	"strconv"
 )
 
-// Starting answers every request of a node that has not started yet.
-func Starting() http.Handler {
-	p := unavailable("The node is starting. Nothing was changed.")
+// Unavailable answers every request of a node that does not serve clients, or not
+// yet.
+func Unavailable(detail string) http.Handler {
+	p := unavailable(detail)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", mimeProblem)
 		w.Header().Set("Cache-Control", "no-store")
