@@ -30,6 +30,12 @@ func ReadJournal(ctx context.Context, j Journal, id string, after uint64) ([]*me
 	}
 }
 
+// MaxOfQueue is maxOfQueue.
+const MaxOfQueue = maxOfQueue
+
+// MaxHanded is maxHanded.
+const MaxHanded = maxHanded
+
 // EncodeRecord is encodeRecord, for records that a test makes.
 var EncodeRecord = encodeRecord
 

@@ -16,6 +16,7 @@ import (
 // Bounds of feeds.
 const (
 	feedKeeps       = 2_048           // events kept in memory for those who follow closely
+	feedBytes       = 16 << 20        // of them, as they are kept and as they are shown, about
 	feedReadsEvery  = time.Second     // a look at the journal even where no wake-up came
 	feedReadTimeout = 5 * time.Second // of one read of the journal
 )
@@ -116,6 +117,7 @@ type Feed struct {
 
 	mu        sync.RWMutex
 	items     []*FeedItem // contiguous versions, up to head
+	bytes     int         // of items, about
 	head      uint64
 	losses    int // times that the journal was found to end before the head
 	followers map[Follower]struct{}
@@ -131,6 +133,12 @@ type FeedItem struct {
 type frame struct {
 	once sync.Once
 	b    []byte
+}
+
+// bytes is about what the event takes, with what is rendered of it.
+func (i *FeedItem) bytes() int {
+	t := i.Event.GetTicket()
+	return (1 + len(i.frames)) * (eventBytes + len(t.GetCustomer()) + len(t.GetPayload()))
 }
 
 // Frame renders the event once for all who see it in full, and once for those who do not.
@@ -186,7 +194,7 @@ func (d *Feed) start(ctx context.Context) bool {
 		d.all.log.Error("the store has lost events of a queue that were followed", "queue", d.id, "version", d.head, "left", versions[0])
 		d.losses++
 	}
-	d.items, d.head = nil, versions[0]
+	d.items, d.bytes, d.head = nil, 0, versions[0]
 	d.mu.Unlock()
 	d.tell()
 	return true
@@ -208,15 +216,28 @@ func (d *Feed) follow(ctx context.Context) {
 		if len(items) == 0 {
 			return
 		}
-		d.mu.Lock()
-		d.items = append(d.items, items...)
-		if extra := len(d.items) - feedKeeps; extra > 0 {
-			d.items = append([]*FeedItem(nil), d.items[extra:]...)
-		}
-		d.head = items[len(items)-1].Event.Version
-		d.mu.Unlock()
+		d.keep(items)
 		d.tell()
 	}
+}
+
+// keep adds what was read, and forgets the oldest.
+func (d *Feed) keep(items []*FeedItem) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.items = append(d.items, items...)
+	for _, i := range items {
+		d.bytes += i.bytes()
+	}
+	old := 0
+	for len(d.items)-old > feedKeeps || d.bytes > feedBytes {
+		d.bytes -= d.items[old].bytes()
+		old++
+	}
+	if old > 0 {
+		d.items = append([]*FeedItem(nil), d.items[old:]...)
+	}
+	d.head = items[len(items)-1].Event.Version
 }
 
 func (d *Feed) failed(ctx context.Context, err error) {

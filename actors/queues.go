@@ -9,16 +9,13 @@ import (
 	"nowserving/messages"
 )
 
-// Bounds of a node's requests.
-const (
-	requestTimeout = 10 * time.Second
-	maxUnderway    = 20_000
-)
+// requestTimeout bounds a request whose context has no end.
+const requestTimeout = 10 * time.Second
 
 // Queues is how the rest of the program speaks to queues.
 type Queues struct {
 	request  Requester
-	underway chan struct{}
+	underway *shares
 	// undelivered recognises the error of a request that certainly reached nobody.
 	undelivered func(error) bool
 }
@@ -26,7 +23,7 @@ type Queues struct {
 // NewQueues makes the client. undelivered tells of a Requester's error whether
 // the request certainly reached no grain.
 func NewQueues(request Requester, undelivered func(error) bool) *Queues {
-	return &Queues{request: request, undelivered: undelivered, underway: make(chan struct{}, maxUnderway)}
+	return &Queues{request: request, undelivered: undelivered, underway: newShares()}
 }
 
 // Do sends a command to its queue and gives the answer, which is never nil: a
@@ -98,15 +95,13 @@ func again(c *messages.Command) *messages.Command {
 	}
 }
 
-var errTooMany = errors.New("too many requests are under way on this node")
+var errTooMany = errors.New("too many requests are under way")
 
 func (q *Queues) ask(ctx context.Context, id string, m any) (any, error) {
-	select {
-	case q.underway <- struct{}{}:
-	default:
+	if !q.underway.take(id) {
 		return nil, errTooMany
 	}
-	defer func() { <-q.underway }()
+	defer q.underway.give(id)
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTimeout)

@@ -21,6 +21,10 @@ const (
 	snapshotTries     = 3
 	eventsInARow      = 256 // sent before the session looks at what else there is to do
 	sessionReadWithin = 5 * time.Second
+	// maxHanded is how much may be handed over to a session that it has not come
+	// to yet. Whoever hands over waits then: a client that asks for more than it
+	// reads is not read from meanwhile.
+	maxHanded = 64
 )
 
 // Close codes of the contract.
@@ -62,74 +66,6 @@ type SessionDeps struct {
 	Log      *slog.Logger
 }
 
-// Session is the handle of one WebSocket's actor. Everything that goes to the
-// client goes through the actor, in the order in which it was handed over.
-type Session struct {
-	deps SessionDeps
-	pid  *actor.PID
-	done chan struct{}
-}
-
-// Subscription is a client's wish to follow a queue.
-type Subscription struct {
-	ID, Queue string
-	Full      bool
-	// Since and Epoch are where the client was; Resume tells that it sent both.
-	Resume bool
-	Since  uint64
-	Epoch  string
-}
-
-// Messages to the actor.
-type (
-	writeFrame   struct{ frame []byte }
-	subscribe    struct{ Subscription }
-	unsubscribe  struct{ id, queue string }
-	pingClient   struct{}
-	closeSession struct {
-		code   int
-		reason string
-	}
-)
-
-// A message for a session that has just ended is of no interest, and must not
-// be logged: frames hold customer data.
-func (*writeFrame) IgnoreDeadLetterLogging()   {}
-func (*subscribe) IgnoreDeadLetterLogging()    {}
-func (*unsubscribe) IgnoreDeadLetterLogging()  {}
-func (*subscription) IgnoreDeadLetterLogging() {}
-func (*pingClient) IgnoreDeadLetterLogging()   {}
-func (*closeSession) IgnoreDeadLetterLogging() {}
-
-// OpenSession starts the actor of a socket. Whoever opened it must Close it
-// and wait for Done before the socket is let go.
-func OpenSession(deps SessionDeps, socket Socket) *Session {
-	s := &Session{deps: deps, done: make(chan struct{})}
-	a := &session{SessionDeps: deps, handle: s, socket: socket}
-	s.pid = deps.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }))
-	return s
-}
-
-// Write hands a frame over.
-func (s *Session) Write(frame []byte) { s.send(&writeFrame{frame}) }
-
-// Subscribe begins to follow a queue; the answer goes to the client.
-func (s *Session) Subscribe(sub Subscription) { s.send(&subscribe{sub}) }
-
-// Unsubscribe ends that; the answer goes to the client.
-func (s *Session) Unsubscribe(id, queue string) { s.send(&unsubscribe{id, queue}) }
-
-// Ping asks the client for a sign of life.
-func (s *Session) Ping() { s.send(&pingClient{}) }
-
-// Close ends the session after all that was handed over before.
-func (s *Session) Close(code int, reason string) { s.send(&closeSession{code, reason}) }
-
-// Done is closed when nothing is written to the socket any more.
-func (s *Session) Done() <-chan struct{} { return s.done }
-
-func (s *Session) send(m any) { s.deps.System.Root.Send(s.pid, m) }
-
 // session is the actor. An idle one holds no goroutine.
 type session struct {
 	SessionDeps
@@ -170,10 +106,13 @@ func (s *session) Receive(ctx actor.Context) {
 	}()
 	switch m := ctx.Message().(type) {
 	case *writeFrame:
+		<-s.handle.room
 		s.write(m.frame)
 	case *subscribe:
+		<-s.handle.room
 		s.subscribe(m.Subscription)
 	case *unsubscribe:
+		<-s.handle.room
 		s.drop(m.queue)
 		s.write(s.Renderer.Done(m.id))
 	case *subscription:

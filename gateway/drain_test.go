@@ -129,6 +129,58 @@ func (p *peer) serveOut(queue string) (replies int, gone time.Time, err error) {
 	}
 }
 
+func TestTooManyConnectionsAreToldSo(t *testing.T) {
+	e := startLive(t)
+	e.gateway.room = 4
+	ask := func(conn net.Conn) *http.Response {
+		t.Helper()
+		if _, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response
+	}
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	var open []net.Conn
+	for range 3 { // the server counts its listeners in, but for one, and there are two
+		conn := dial()
+		defer conn.Close()
+		open = append(open, conn)
+		if response := ask(conn); response.StatusCode != http.StatusOK {
+			t.Fatal(response.Status)
+		}
+	}
+	one := dial()
+	defer one.Close()
+	response := ask(one)
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || !response.Close {
+		t.Errorf("%s %v", response.Status, response.Header)
+	}
+	_ = open[0].Close()
+	for until := time.Now().Add(patience); ; { // the server sees that it is gone
+		conn := dial()
+		response := ask(conn)
+		_ = conn.Close()
+		if response.StatusCode == http.StatusOK {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatal("there is no room again")
+		}
+	}
+}
+
 func TestDrainSpreadsSessions(t *testing.T) {
 	e := startLive(t)
 	e.queue("a")

@@ -25,6 +25,7 @@ import (
 // Bounds of the HTTP server.
 const (
 	maxConnections   = 16_384 // WebSockets not counted
+	spareConnections = 1_024  // above that, to be told so in; what comes beyond them the server refuses itself
 	readBuffer       = 16 << 10
 	readTimeout      = 15 * time.Second
 	writeTimeout     = 15 * time.Second
@@ -178,6 +179,7 @@ type Gateway struct {
 	options   Options
 	app       *fiber.App
 
+	room      int32       // connections that are served
 	draining  atomic.Bool // every answer is the last one of its connection
 	serving   sync.Mutex
 	listeners []net.Listener
@@ -195,14 +197,14 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), newEpoch: o.NewEpoch,
-		options: o,
+		options: o, room: maxConnections,
 	}
 	g.app = fiber.New(fiber.Config{
 		AppName:       "nowserving",
 		CaseSensitive: true, StrictRouting: true,
 		Immutable:             true, // parameters go into messages that outlive a request
 		BodyLimit:             serverBody,
-		Concurrency:           maxConnections,
+		Concurrency:           maxConnections + spareConnections,
 		ReadBufferSize:        readBuffer,
 		ReadTimeout:           readTimeout,
 		WriteTimeout:          writeTimeout,
@@ -214,19 +216,31 @@ func New(o Options) (*Gateway, error) {
 	g.app.Use(g.guard)
 	g.route()
 	server := g.app.Server()
-	server.Handler = g.sayingGoodbye(server.Handler)
+	server.Handler = g.bounded(server, server.Handler)
 	return g, nil
 }
 
-// sayingGoodbye has clients leave a node that drains: who is answered that the
-// connection closes sends nothing more over it that could be cut off.
-func (g *Gateway) sayingGoodbye(handle fasthttp.RequestHandler) fasthttp.RequestHandler {
+// bounded refuses requests on connections that are too many, and has clients
+// leave a node that drains: who is answered that the connection closes sends
+// nothing more over it that could be cut off.
+func (g *Gateway) bounded(server *fasthttp.Server, handle fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(c *fasthttp.RequestCtx) {
-		handle(c)
-		if g.draining.Load() && !c.Hijacked() {
+		full := server.GetOpenConnectionsCount() > g.room
+		if full {
+			g.refuseConnection(c)
+		} else {
+			handle(c)
+		}
+		if (full || g.draining.Load()) && !c.Hijacked() {
 			c.SetConnectionClose()
 		}
 	}
+}
+
+func (g *Gateway) refuseConnection(c *fasthttp.RequestCtx) {
+	ctx := g.app.AcquireCtx(c)
+	defer g.app.ReleaseCtx(ctx)
+	g.sendProblem(ctx, unavailable("Too many connections are open here just now."))
 }
 
 // App is the HTTP application, for tests and for routes of other packages.

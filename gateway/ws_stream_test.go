@@ -1,20 +1,14 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	fastws "github.com/fasthttp/websocket"
-
-	"nowserving/messages"
 )
 
 func TestLiveSubscribe(t *testing.T) {
@@ -259,70 +253,5 @@ func TestLiveViewerSeesNoCustomer(t *testing.T) {
 	}
 	if strings.Contains(e.log.String(), "Ada") {
 		t.Error("the log names a customer")
-	}
-}
-
-// A client that does not read is cut off, and comes back to where it was.
-func TestLiveSlowReader(t *testing.T) {
-	e := startLive(t)
-	e.queue("a")
-	small := fastws.Dialer{NetDial: func(network, addr string) (net.Conn, error) {
-		conn, err := net.Dial(network, addr)
-		if err == nil {
-			err = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
-		}
-		return conn, err
-	}}
-	conn, _, err := small.Dial("ws://"+e.addr+"/api/v1/ws", http.Header{"Authorization": {"Bearer " + e.token(Admin)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &peer{t, conn}
-	p.want("ready")
-	snapshot := p.subscribe("a")
-	payload := []byte(`"` + strings.Repeat("x", maxPayload-2) + `"`)
-	live := e.gateway.live
-	const events = 60 // of 16 kB: more than the buffers hold
-	for range events {
-		id := newTestID()
-		e.give("a", &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
-			Id: id[:], Source: messages.Source_SOURCE_REST, Payload: e.gateway.options.Sealer.Seal(sealedPayload, id, payload),
-		}}})
-	}
-	// The actor has given up when the session is closing; only then is it read.
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	look := time.NewTicker(time.Millisecond)
-	defer look.Stop()
-	for !live.registry.anyClosing() {
-		select {
-		case <-ctx.Done():
-			t.Fatal("the session is not cut off")
-		case <-look.C:
-		}
-	}
-	version := snapshot.num("version")
-	for {
-		f, err := p.read()
-		var closed *fastws.CloseError
-		if errors.As(err, &closed) && closed.Code == 4413 {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f.num("version") != version+1 {
-			t.Fatalf("version %d after %d", f.num("version"), version)
-		}
-		version++
-	}
-	back := e.join(Admin)
-	if f := back.subscribe("a", "since", version, "epoch", snapshot.str("epoch")); f.str("type") != "resumed" {
-		t.Fatalf("%v", f)
-	}
-	for ; version < 1+events; version++ {
-		if f := back.want("event"); f.num("version") != version+1 {
-			t.Fatalf("version %d after %d", f.num("version"), version)
-		}
 	}
 }

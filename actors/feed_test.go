@@ -1,0 +1,41 @@
+package actors_test
+
+import (
+	"bytes"
+	"testing"
+
+	"nowserving/actors"
+	"nowserving/messages"
+)
+
+type sleeper struct{}
+
+func (sleeper) Wake(*actors.Feed) {}
+
+// What a feed keeps is bounded in bytes too: the largest events are fewer.
+func TestFeedKeepsFewLargeEvents(t *testing.T) {
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	n := startNode(t, j)
+	n.do(t, "q", create(1))
+	feed := n.feeds.Join("q", sleeper{})
+	defer n.feeds.Leave(feed, sleeper{})
+	payload := bytes.Repeat([]byte{7}, 16<<10)
+	const most = 16 << 20 / (3 * 16 << 10)
+	var version uint64
+	for range most + 50 {
+		version = n.do(t, "q", &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
+			Id: newID(), Source: messages.Source_SOURCE_REST, Payload: payload,
+		}}}).Version
+	}
+	eventually(t, "the feed is up with the journal", func() bool {
+		items, _ := feed.After(version - 1)
+		return len(items) == 1
+	})
+	if items, known := feed.After(version - most + 20); !known || len(items) != most-20 {
+		t.Errorf("%d events are kept, %v", len(items), known)
+	}
+	if _, known := feed.After(version - most - 1); known {
+		t.Error("too much is kept")
+	}
+}
