@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -44,6 +46,10 @@ type Config struct {
 	// The first user, of a directory without any.
 	AdminEmail    string
 	AdminPassword string // empty: a random one, printed once
+
+	// Now is the wall clock, and Dial makes connections to other nodes.
+	Now  func() time.Time
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// What is only needed to check the rest.
 	tlsCert, tlsKey string

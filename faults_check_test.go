@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -155,6 +156,8 @@ func (w *world) noteRest() {
 	}
 }
 
+var debugOnce int
+
 // checkRest waits until nothing is left behind.
 func (w *world) checkRest(fault string) {
 	w.t.Helper()
@@ -163,8 +166,15 @@ func (w *world) checkRest(fault string) {
 			var v float64
 			deadline := time.Now().Add(settleWithin)
 			for v = n.metric(w.t, name); v > w.rest[name]+leftBehind && time.Now().Before(deadline); v = n.metric(w.t, name) {
+				if n := n; debugOnce < 3 && name == "go_goroutines" && v > w.rest[name]+leftBehind {
+					debugOnce++
+					r, _ := http.Get(n.logged("operators are served", "url") + "/debug/pprof/goroutine?debug=1")
+					text, _ := io.ReadAll(r.Body)
+					w.t.Logf("DEBUG %s", text[:min(len(text), 6000)])
+				}
 				<-time.After(100 * time.Millisecond)
 			}
+			w.t.Logf("DEBUG rest %s %s %v %v", n.name, name, v, w.rest[name])
 			if v > w.rest[name]+leftBehind {
 				w.t.Errorf("%s (seed %d): %s has %s %.0f at rest, where it was %.0f", fault, w.seed, n.name, name, v, w.rest[name])
 			}

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -13,22 +18,32 @@ import (
 )
 
 // worldNodes is how many nodes the suite runs.
-const worldNodes = 1
+const worldNodes = 3
 
 // worldFaults are those of issue 4, in the order in which a world suffers them:
-// those after which the store has lost something come last.
+// that after which the store has lost something comes last.
 var worldFaults = []fault{
 	{name: "kill -9 of a node", do: killNode},
+	{name: "SIGTERM of a node", do: stopNode, clean: true},
+	{name: "a node joins", do: joinNode, clean: true},
+	{name: "rolling restart of all", do: rollNodes, clean: true},
+	{name: "SIGSTOP of a node for 12 s", do: pauseNode},
+	{name: "a cut between two nodes", do: cutNodes(faults.Cut, faults.Cut)},
+	{name: "a cut between two nodes, one-way", do: cutNodes(faults.Mode{CutTo: true}, faults.Mode{CutFrom: true})},
+	{name: "a node cut off from Redis", do: cutRedis},
+	{name: "answers of Redis swallowed", do: during(faults.Mode{Swallow: true}, time.Second, 5*time.Second)},
+	{name: "Redis slow by 200 ms", do: during(faults.Mode{Delay: 200 * time.Millisecond}, 3*time.Second, 30*time.Second)},
 	{name: "kill -9 of Redis", do: killRedis},
-	{name: "Redis slow by 200 ms", do: slowRedis},
-	{name: "answers of Redis swallowed", do: during(faults.Mode{Swallow: true}, 2*time.Second)},
-	{name: "a node cut off from Redis", do: during(faults.Cut, 5*time.Second)},
 	{name: "Redis read-only", do: configured("min-replicas-to-write", "1", "0")},
 	{name: "Redis out of memory", do: configured("maxmemory", "1mb", "0")},
 	{name: "disk full", do: fullDisk},
 	{name: "kill -9 of RabbitMQ", do: killRabbit},
 	{name: "MySQL stopped", do: stopDatabase},
-	{name: "slow WebSocket reader", do: slowReader},
+	{name: "a wall clock an hour off", do: wrongClock},
+	{name: "a slow WebSocket reader", do: slowReader},
+	{name: "a grain that panics", do: panicGrain},
+	{name: "transfers cut in the middle", do: cutTransfers},
+	{name: "Redis rolled back", do: rollBack, lossy: true},
 }
 
 // one picks a node.
@@ -50,17 +65,113 @@ func (w *world) must(err error) {
 	}
 }
 
+// hit is a fault of one node, which its balancer has taken out: the others
+// are asked how long it takes until every queue is served again.
+func (w *world) hit(n *worldNode, short, long time.Duration, begin, end func()) map[string]time.Duration {
+	w.t.Helper()
+	w.balancer.Drop(n.name)
+	begin()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		last(short, long)
+	}()
+	pauses := w.load.Probe()
+	<-over
+	end()
+	eventually(w.t, n.name+" is ready again", func() bool { return ready(w.t, n.url) == "200 ready" })
+	w.balancer.Put(n.name, n.url)
+	return slowest(pauses, len(w.nodes))
+}
+
+// slowest are the queues of the node that was hit, as far as can be told from
+// outside: the slowest of all queues, as many as a node has.
+func slowest(pauses map[string]time.Duration, nodes int) map[string]time.Duration {
+	queues := slices.SortedFunc(maps.Keys(pauses), func(a, b string) int { return cmp.Compare(pauses[b], pauses[a]) })
+	out := make(map[string]time.Duration)
+	for _, q := range queues[:len(queues)/nodes] {
+		out[q] = pauses[q]
+	}
+	return out
+}
+
 func killNode(w *world) map[string]time.Duration {
 	n := w.one()
+	return w.hit(n, 0, 0, n.kill, func() { w.start(n) })
+}
+
+func (w *world) stop(n *worldNode) {
+	w.t.Helper()
+	if code, took := n.stop(); code != 0 || took > 30*time.Second {
+		w.t.Errorf("%s ended with exit code %d after %s", n.name, code, took)
+	}
 	w.balancer.Drop(n.name)
-	n.kill()
-	if len(w.nodes) == 1 {
+}
+
+func stopNode(w *world) map[string]time.Duration {
+	n := w.one()
+	w.stop(n)
+	w.answers(answersAround)
+	w.start(n)
+	return nil
+}
+
+// joinNode has one more node join, which leaves again.
+func joinNode(w *world) map[string]time.Duration {
+	n := w.places[len(w.places)-1]
+	w.start(n)
+	w.answers(answersAround)
+	w.stop(n)
+	return nil
+}
+
+func rollNodes(w *world) map[string]time.Duration {
+	for _, n := range w.nodes {
+		w.stop(n)
 		w.start(n)
+	}
+	return nil
+}
+
+// pauseNode: the node does not know that it slept, and must not go on as if it had not.
+func pauseNode(w *world) map[string]time.Duration {
+	n := w.one()
+	return w.hit(n, 12*time.Second, 12*time.Second, func() { n.signalled(w, syscall.SIGSTOP) }, func() { n.signalled(w, syscall.SIGCONT) })
+}
+
+// cutNodes cuts the links between two nodes: what one side does to those that
+// it made and what to those that the other made.
+func cutNodes(made, taken faults.Mode) func(w *world) map[string]time.Duration {
+	return func(w *world) map[string]time.Duration {
+		a := w.one()
+		b := w.nodes[(slices.Index(w.nodes, a)+1)%len(w.nodes)]
+		a.peers[b].Set(made)
+		b.peers[a].Set(taken)
+		pauses := w.load.Probe()
+		last(4*time.Second, 15*time.Second)
+		a.peers[b].Set(faults.Mode{})
+		b.peers[a].Set(faults.Mode{})
+		return pauses
+	}
+}
+
+func cutRedis(w *world) map[string]time.Duration {
+	n := w.one()
+	return w.hit(n, 6*time.Second, 15*time.Second, func() { n.redis.Set(faults.Cut) }, func() { n.redis.Set(faults.Mode{}) })
+}
+
+// during is a fault of the links between all nodes and Redis.
+func during(m faults.Mode, short, long time.Duration) func(w *world) map[string]time.Duration {
+	return func(w *world) map[string]time.Duration {
+		for _, n := range w.nodes {
+			n.redis.Set(m)
+		}
+		last(short, long)
+		for _, n := range w.nodes {
+			n.redis.Set(faults.Mode{})
+		}
 		return w.load.Probe()
 	}
-	pauses := w.load.Probe()
-	w.start(n)
-	return pauses
 }
 
 func killRedis(w *world) map[string]time.Duration {
@@ -70,19 +181,45 @@ func killRedis(w *world) map[string]time.Duration {
 	return w.load.Probe()
 }
 
-func slowRedis(w *world) map[string]time.Duration {
-	return during(faults.Mode{Delay: 200 * time.Millisecond}, 3*time.Second)(w)
+// wrongClock starts a node again whose wall clock is an hour fast.
+func wrongClock(w *world) map[string]time.Duration {
+	n := w.one()
+	w.stop(n)
+	w.start(n, testClock+"=1h")
+	w.answers(2 * answersAround)
+	w.stop(n)
+	w.start(n)
+	return nil
 }
 
-// during is a fault of the link between one node and Redis.
-func during(m faults.Mode, long time.Duration) func(w *world) map[string]time.Duration {
-	return func(w *world) map[string]time.Duration {
-		n := w.one()
-		n.redis.Set(m)
-		last(min(long, 3*time.Second), long)
-		n.redis.Set(faults.Mode{})
-		return w.load.Probe()
-	}
+func panicGrain(w *world) map[string]time.Duration {
+	w.one().signalled(w, grainPanics)
+	return w.load.Probe()
+}
+
+// cutTransfers kills a node while many tickets are between two queues.
+func cutTransfers(w *world) map[string]time.Duration {
+	n := w.one()
+	transfers := w.load.Transfers(200)
+	w.answers(50)
+	pauses := w.hit(n, 0, 0, n.kill, func() { w.start(n) })
+	transfers()
+	return pauses
+}
+
+// rollBack sets Redis back to what it was a moment ago, as a failover to a
+// replica does that was behind.
+func rollBack(w *world) map[string]time.Duration {
+	old := filepath.Join(w.t.TempDir(), "old")
+	w.must(w.redis.Pause())
+	w.must(os.CopyFS(old, os.DirFS(w.redis.Dir())))
+	w.must(w.redis.Resume())
+	w.answers(answersAround)
+	w.redis.Kill()
+	w.must(os.RemoveAll(w.redis.Dir()))
+	w.must(os.CopyFS(w.redis.Dir(), os.DirFS(old)))
+	w.must(w.redis.Restart())
+	return w.load.Probe()
 }
 
 // configured is a fault that Redis's configuration makes.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"nowserving/faults"
 	"nowserving/gateway/rabbit/rabbittest"
 	"nowserving/persistence"
+	"nowserving/persistence/child"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
 	"nowserving/persistence/seal"
@@ -28,7 +30,8 @@ type world struct {
 	database *mariadbtest.Server
 	dbURL    string
 
-	nodes    []*worldNode
+	places   []*worldNode
+	nodes    []*worldNode // those that run
 	balancer *faults.Nodes
 	history  *faults.History
 	load     *faults.Load
@@ -43,7 +46,9 @@ type worldNode struct {
 	*process
 	name  string
 	dir   string
+	addr  string // for the other nodes
 	redis *faults.Link
+	peers map[*worldNode]*faults.Link // over which it reaches the others
 	env   []string
 }
 
@@ -73,8 +78,15 @@ func startWorld(t testing.TB, seed uint64, nodes int) *world {
 		t.FailNow()
 	}
 	w.dbURL = w.database.Database(t)
-	for i := range nodes {
-		w.add(fmt.Sprint("node-", i))
+	for i := range nodes + 1 { // one that may join
+		w.places = append(w.places, w.place(fmt.Sprint("node-", i)))
+	}
+	for _, n := range w.places {
+		w.connect(n)
+	}
+	for _, n := range w.places[:nodes] {
+		w.start(n)
+		w.nodes = append(w.nodes, n)
 	}
 	t.Cleanup(w.balancer.Close)
 	load, err := faults.NewLoad(faults.LoadOptions{
@@ -89,26 +101,47 @@ func startWorld(t testing.TB, seed uint64, nodes int) *world {
 	return w
 }
 
-// add makes a place for one more node and starts it.
-func (w *world) add(name string) *worldNode {
+// place makes a place for a node.
+func (w *world) place(name string) *worldNode {
 	w.t.Helper()
-	link, err := faults.NewLink(w.redis.Addr())
-	if err != nil {
-		w.t.Fatal(err)
+	port, err := child.FreePort()
+	w.must(err)
+	return &worldNode{
+		name: name, dir: w.t.TempDir(), addr: fmt.Sprint("127.0.0.1:", port), redis: w.link(w.redis.Addr()),
+		peers: make(map[*worldNode]*faults.Link),
 	}
-	w.t.Cleanup(link.Close)
-	n := &worldNode{name: name, dir: w.t.TempDir(), redis: link}
-	w.nodes = append(w.nodes, n)
-	w.start(n)
-	return n
 }
 
-// start starts a node at its place, and gives it to the balancer.
-func (w *world) start(n *worldNode) {
+func (w *world) link(to string) *faults.Link {
+	w.t.Helper()
+	link, err := faults.NewLink(to)
+	w.must(err)
+	w.t.Cleanup(link.Close)
+	return link
+}
+
+// connect makes the links over which a node reaches the others.
+func (w *world) connect(n *worldNode) {
+	w.t.Helper()
+	over := make(map[string]string)
+	for _, other := range w.places {
+		if other != n {
+			n.peers[other] = w.link(other.addr)
+			over[other.addr] = n.peers[other].Addr()
+		}
+	}
+	text, err := json.Marshal(over)
+	w.must(err)
+	n.env = []string{testDial + "=" + string(text)}
+}
+
+// start starts a node at its place, with more variables, and gives it to the balancer.
+func (w *world) start(n *worldNode, more ...string) {
 	w.t.Helper()
 	env := append([]string{"NOWSERVING_ADMIN_PASSWORD=" + adminPassword}, n.env...)
+	env = append(env, more...)
 	n.process = startNodeWith(w.t, env, n.dir,
-		"--redis-url", "redis://"+n.redis.Addr(), "--database-url", w.dbURL, "--amqp-url", w.broker.URL(), "--ops-addr", "127.0.0.1:0",
+		"--cluster-provider", "redis", "--cluster-addr", n.addr, "--redis-url", "redis://"+n.redis.Addr(), "--database-url", w.dbURL, "--amqp-url", w.broker.URL(), "--ops-addr", "127.0.0.1:0",
 		"--token-keys", testRing, "--data-keys", testRing)
 	eventually(w.t, n.name+" is ready", func() bool { return ready(w.t, n.url) == "200 ready" })
 	w.balancer.Put(n.name, n.url)

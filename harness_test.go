@@ -35,13 +35,15 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) == "" {
 		os.Exit(rabbittest.Run(m))
 	}
+	p := newProgram()
 	if os.Getenv(runAsProgram) == "node" {
+		surround(p)
 		go func() { // a node ends with the test that started it
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			os.Exit(exitFailed)
 		}()
 	}
-	main()
+	os.Exit(p.run(os.Args[1:]))
 }
 
 // program makes a command of this program; its variables are those of the

@@ -44,7 +44,7 @@ func (n *Node) startRabbit(context.Context) (err error) {
 		System: n.member.System(), Queues: n.queues, Open: n.gateway.OpenDelivery,
 		Bury:  rabbit.NewDeadLetters(r.publish).Bury,
 		Count: func(result string, count int) { requests.WithLabelValues(result).Add(float64(count)) },
-		Now:   time.Now, Log: n.log,
+		Now:   n.config.Now, Log: n.log,
 	})
 	r.consumer = rabbit.NewConsumer(r.consume, r.ingestion, n.log)
 	n.metrics.MustRegister(requests,

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	_ "time/tzdata" // queues name time zones, and a small image has none
 
 	"golang.org/x/term"
@@ -35,10 +37,17 @@ type program struct {
 	getenv         func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	now            func() time.Time
+	dial           func(ctx context.Context, network, addr string) (net.Conn, error) // to other nodes
 }
 
-func main() {
-	os.Exit((&program{getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}).run(os.Args[1:]))
+func main() { os.Exit(newProgram().run(os.Args[1:])) }
+
+func newProgram() *program {
+	return &program{
+		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		now: time.Now, dial: (&net.Dialer{}).DialContext,
+	}
 }
 
 // run carries out a sub-command and gives the exit code. What went wrong is
@@ -112,6 +121,7 @@ func (p *program) serve(args []string) error {
 	if err != nil {
 		return err
 	}
+	config.Now, config.Dial = p.now, p.dial
 	tuneGarbage()
 	ctx, stop := stopSignals()
 	defer stop()

@@ -204,7 +204,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 	grains := actors.NewGrain(actors.GrainDeps{
 		Journal: n.journal,
 		Log:     n.log,
-		Now:     func() queue.Time { return queue.Time(time.Now().UnixMilli()) },
+		Now:     func() queue.Time { return queue.Time(n.config.Now().UnixMilli()) },
 		Request: request,
 		Committed: func(id string, version uint64) {
 			n.feeds.Wake(id, version)
@@ -224,7 +224,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 	n.announcer = actors.NewAnnouncer(func(news *messages.News) { n.member.Tell(roleGateway, news) })
 	o := cluster.Options{
 		Log: n.log, ActorLog: quieter(n.log), IdleAfter: idleAfter, Kinds: map[string]func(string) actor.Actor{actors.QueueKind: grains},
-		Name: n.config.ClusterName, Addr: n.config.ClusterAddr, Roles: n.config.roles,
+		Name: n.config.ClusterName, Addr: n.config.ClusterAddr, Dial: n.config.Dial, Roles: n.config.roles,
 		Heard: func(news any) {
 			if m, ok := news.(*messages.News); ok {
 				n.feeds.Heard(m)
@@ -269,7 +269,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 	}
 	o := gateway.Options{
 		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
-		Sealer: n.dataKeys, TokenKeys: keys, TLS: n.tls(), Log: n.log, Now: time.Now,
+		Sealer: n.dataKeys, TokenKeys: keys, TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
 	}

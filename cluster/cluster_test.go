@@ -292,7 +292,7 @@ func TestStrangersAreNotServed(t *testing.T) {
 	nodes := w.startAll(2)
 	for _, change := range []func(l *link){
 		func(l *link) {
-			l.node = &Node{options: Options{Name: "other"}, members: nodes[0].members, log: nodes[0].log}
+			l.node = &Node{options: Options{Name: "other", Dial: nodes[0].options.Dial}, members: nodes[0].members, log: nodes[0].log}
 		},
 		func(l *link) { l.to.Life = "an earlier one" },
 	} {

@@ -293,7 +293,7 @@ func (l *link) dialOptions() []grpc.DialOption {
 func (l *link) dial(ctx context.Context, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := l.node.options.Dial(ctx, "tcp", addr)
 	l.refused.Store(errors.Is(err, syscall.ECONNREFUSED))
 	return conn, err
 }

@@ -45,6 +45,8 @@ type Options struct {
 	Name     string   // nodes of one name form one cluster
 	Addr     string   // host:port at which other nodes reach this one; port 0 takes a free one
 	Roles    []string // grains live on members with HostRole
+	// Dial makes the connections to other nodes; nil: as net.Dialer does.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// ServerTLS and ClientTLS are for other nodes' connections and for those to
 	// them; nil: no TLS.
 	ServerTLS, ClientTLS *tls.Config
@@ -83,6 +85,9 @@ type Node struct {
 func Start(o Options) (*Node, error) {
 	if o.ActorLog == nil {
 		o.ActorLog = o.Log
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
 	}
 	n := &Node{options: o, log: o.Log, system: newSystem(o.ActorLog)}
 	n.grains = newGrains(n.system, o)

@@ -202,6 +202,28 @@ func (l *Load) Probe() map[string]time.Duration {
 	return took
 }
 
+// Transfers enqueues tickets and sends them to other queues, many at once; the
+// answer waits until all are through.
+func (l *Load) Transfers(n int) (wait func()) {
+	l.probes++
+	via := newREST(l.auth)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			c := l.newClient(fmt.Sprintf("transfer-%d-%d", l.probes, i), uint64(i), via)
+			o := c.op(l.queues[i%len(l.queues)], "enqueue")
+			if c.do(o); o.Outcome == Accepted {
+				c.tickets[o.Queue] = append(c.tickets[o.Queue], o.Told.ID)
+				c.transfer(o.Queue)
+			}
+		})
+	}
+	return func() {
+		all.Wait()
+		via.close()
+	}
+}
+
 // Slow has a follower stop reading until the answer is called.
 func (l *Load) Slow(i int) (goOn func()) {
 	f, slow := l.followers[i], make(chan struct{})
