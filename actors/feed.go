@@ -110,10 +110,11 @@ func (f *Feeds) Leave(feed *Feed, who Follower) {
 
 // Feed is the tail of one queue's journal in memory.
 type Feed struct {
-	id     string
-	all    *Feeds
-	signal chan struct{}
-	cancel context.CancelFunc
+	id      string
+	all     *Feeds
+	signal  chan struct{}
+	cancel  context.CancelFunc
+	failing bool // of the feed's own goroutine: the last look failed
 
 	mu        sync.RWMutex
 	items     []*FeedItem // contiguous versions, up to head
@@ -213,6 +214,7 @@ func (d *Feed) follow(ctx context.Context) {
 			d.failed(ctx, err)
 			return
 		}
+		d.failing = false
 		if len(items) == 0 {
 			return
 		}
@@ -241,7 +243,8 @@ func (d *Feed) keep(items []*FeedItem) {
 }
 
 func (d *Feed) failed(ctx context.Context, err error) {
-	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if over := ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded); !over && !d.failing {
+		d.failing = true // once for each outage
 		d.all.log.Warn("the journal cannot be followed", "queue", d.id, "error", err)
 	}
 }

@@ -117,25 +117,28 @@ func (g *grain) anySent() bool {
 // event is claimed by its creation only: asking for one must leave no trace.
 func (g *grain) readState(ctx context.Context, m *loaded) error {
 	id := string(g.id)
+	known := g.ask(ctx, g.Known)
 	if !m.creating {
 		versions, err := g.Journal.Versions(ctx, []string{id})
 		if err != nil {
 			return err
 		}
 		if versions[0] == 0 {
-			m.absent = true
-			m.known, _ = g.Known(ctx, id)
+			m.absent, m.known = true, (<-known).version
 			return nil
 		}
 	}
+	followed := g.ask(ctx, g.Followed)
 	// Before the claim: what is known then cannot be above the claimed version,
 	// unless events are lost, whatever others do meanwhile.
-	g.readKnown(ctx, m)
+	elsewhere := <-known
+	if m.known = elsewhere.version; elsewhere.err != nil {
+		g.Log.Warn("it cannot be known whether the journal is whole", "queue", id, "error", elsewhere.err)
+	}
 	var err error
 	if m.head, err = g.Journal.Claim(ctx, id, m.owner); err != nil {
 		return err
 	}
-	g.readFollowed(ctx, m)
 	m.state = queue.New(g.id)
 	snapshot, err := g.Journal.LoadSnapshot(ctx, id)
 	switch {
@@ -161,6 +164,11 @@ func (g *grain) readState(ctx context.Context, m *loaded) error {
 	}
 	if m.state.Version() != m.head.Version {
 		return fmt.Errorf("%w: it ends at version %d, the journal at %d", queue.ErrDamaged, m.state.Version(), m.head.Version)
+	}
+	if sinks := <-followed; sinks.err == nil {
+		m.followed = sinks.version
+	} else {
+		m.followed = m.head.Version // it is looked at again when it matters
 	}
 	return nil
 }
@@ -219,22 +227,22 @@ func readEvents(ctx context.Context, j Journal, id string, after uint64, fn func
 // journal: the queue is served without.
 const knownWithin = time.Second
 
-func (g *grain) readKnown(ctx context.Context, m *loaded) {
-	ctx, cancel := context.WithTimeout(ctx, knownWithin)
-	defer cancel()
-	var err error
-	if m.known, err = g.Known(ctx, string(g.id)); err != nil { // of some of those who know
-		g.Log.Warn("it cannot be known whether the journal is whole", "queue", string(g.id), "error", err)
-	}
+// outside is what is known of the queue outside its journal.
+type outside struct {
+	version uint64
+	err     error
 }
 
-func (g *grain) readFollowed(ctx context.Context, m *loaded) {
-	ctx, cancel := context.WithTimeout(ctx, knownWithin)
-	defer cancel()
-	var err error
-	if m.followed, err = g.Followed(ctx, string(g.id)); err != nil {
-		m.followed = m.head.Version // it is looked at again when it matters
-	}
+// ask asks beside whoever reads the journal, and answers in bounded time.
+func (g *grain) ask(ctx context.Context, question func(context.Context, string) (uint64, error)) <-chan outside {
+	answer := make(chan outside, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, knownWithin)
+		defer cancel()
+		version, err := question(ctx, string(g.id))
+		answer <- outside{version, err}
+	}()
+	return answer
 }
 
 // loaded takes the new state up and goes through everything that waited.

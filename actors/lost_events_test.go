@@ -2,10 +2,14 @@ package actors_test
 
 import (
 	"context"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
+	"nowserving/messages"
 )
 
 // olderCopy is the store as it was when it had the first entries of a queue.
@@ -96,5 +100,54 @@ func TestQueueMadeAnewAfterItsJournalIsGone(t *testing.T) {
 	n.passivate(t)
 	if v := n.describe("a"); v.Version != 702 || v.Waiting != 1 {
 		t.Fatalf("loaded again: %v", v)
+	}
+}
+
+// A journal that ends before what was followed of it is waited for without a
+// failure, told of once, and followed on from its new epoch.
+func TestFollowerOfAJournalThatLostEvents(t *testing.T) {
+	t.Parallel()
+	j, s, log := ownJournal(t), newSink(), new(said)
+	s.at["a"] = 4
+	h := newHistory(t, j, "a")
+	h.add(t, 2)
+	f, _ := followLogging(t, j, s, log.log())
+	for _, heard := range []uint64{5, 6} { // what was heard of and is lost
+		f.Note("a", heard)
+		for end := time.Now().Add(patience); f.Behind() > 0 || !strings.Contains(log.String(), "lost events that were followed"); runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatalf("%d events are waited for; it said %s", f.Behind(), log)
+			}
+		}
+	}
+	if known := f.Known("a"); known != 4 {
+		t.Errorf("version %d is known", known)
+	}
+	data, err := actors.EncodeRecord(&messages.Entry{Epoch: "two", Events: []*messages.Event{{Version: 7, Kind: messages.EventKind_EVENT_KIND_QUEUE_CONFIGURED}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.append(t, data, 7)
+	f.Note("a", 7)
+	s.await(t, 7, "a")
+	s.holds(t, "a", 7, 7)
+	if text := log.String(); strings.Count(text, "level=") != 1 {
+		t.Errorf("it said %s", text)
+	}
+}
+
+// What other nodes have told of is known, whether the queue is followed or not.
+func TestHeardVersionsAreKnown(t *testing.T) {
+	t.Parallel()
+	j := ownJournal(t)
+	n := startNode(t, j)
+	for _, version := range []uint64{9, 8} {
+		n.feeds.Heard(&messages.News{Versions: map[string]uint64{"a": version}})
+	}
+	if known := n.feeds.Known("a"); known != 9 {
+		t.Errorf("version %d is known", known)
+	}
+	if known := n.feeds.Known("b"); known != 0 {
+		t.Errorf("version %d is known of a queue that nobody told of", known)
 	}
 }

@@ -115,6 +115,30 @@ func (s *Server) Pause() error { return s.process.Pause() }
 // Resume ends a Pause.
 func (s *Server) Resume() error { return s.process.Resume() }
 
+// Remember copies what is on its disk. The function that it gives kills the
+// server and starts it again as it was then, as often as it is called.
+func (s *Server) Remember(t testing.TB) (rollBack func()) {
+	t.Helper()
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(s.opts.Dir)); err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	return func() {
+		t.Helper()
+		s.Kill()
+		entries, err := os.ReadDir(s.opts.Dir)
+		for _, e := range entries {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.opts.Dir, e.Name())))
+		}
+		if err = errors.Join(err, os.CopyFS(s.opts.Dir, os.DirFS(copied))); err == nil {
+			err = s.Restart()
+		}
+		if err != nil {
+			t.Fatalf("redistest: %v", err)
+		}
+	}
+}
+
 // Restart starts it again on its port with its data, killing it first if it
 // still runs.
 func (s *Server) Restart() error {

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"nowserving/faults"
+	"nowserving/persistence/redistest"
+)
+
+// metric gives a line of /metrics by its name and labels.
+func metric(t testing.TB, ops, name string) string {
+	t.Helper()
+	for line := range strings.Lines(get(t, ops+"/metrics").body) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return ""
+}
+
+func (p *process) ops() string { return p.logged("operators are served", "url") }
+
+// followed waits until history has every event that the node knows of.
+func (p *process) followed() {
+	p.t.Helper()
+	eventually(p.t, "history has all events", func() bool {
+		return metric(p.t, p.ops(), `nowserving_events_not_followed{follower="history"}`) == "0"
+	})
+}
+
+// A Redis that is there and refuses writes, whatever for, is as good as none:
+// nothing is acknowledged, what is refused certainly did not happen, and when
+// Redis takes writes again the node goes on by itself.
+func TestRedisThatRefusesWrites(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartWith(t, redistest.Options{})
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	p := startNode(t, t.TempDir(), "--redis-url", server.URL(), "--ops-addr", "127.0.0.1:0")
+	l := startLoad(t, p)
+	for _, c := range []struct{ refuse, allow []any }{
+		{[]any{"config", "set", "maxmemory", "1"}, []any{"config", "set", "maxmemory", "0"}},
+		{[]any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}},
+		{[]any{"config", "set", "min-replicas-to-write", "1"}, []any{"config", "set", "min-replicas-to-write", "0"}},
+	} {
+		l.after(crashesEach / 2)
+		if err := rdb.Do(context.Background(), c.refuse...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the node names the journal", func() bool { return readiness(t, p.url) == "503 unavailable [journal]" })
+		if up := metric(t, p.ops(), "nowserving_journal_up"); up != "0" {
+			t.Errorf("%v: nowserving_journal_up %s", c.refuse, up)
+		}
+		for range 20 {
+			a, err := l.admin.call(p.url, "POST", "/queues/line-0/tickets", "", "")
+			if err != nil || a.status != http.StatusServiceUnavailable || a.str(t, "code") != "unavailable" || a.header.Get("Retry-After") == "" {
+				t.Fatalf("%v: %v %d %s", c.refuse, err, a.status, a.body)
+			}
+		}
+		if err := rdb.Do(context.Background(), c.allow...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the node is ready again", func() bool { return readiness(t, p.url) == "200 ready []" })
+	}
+	l.after(crashesEach / 2)
+	l.prove()
+	if n := metric(t, p.ops(), `nowserving_append_failures_total{kind="unavailable"}`); n == "0" {
+		t.Error("no refused append was counted")
+	}
+	if n := strings.Count(p.log(), "the journal takes nothing") + strings.Count(p.log(), "could not be loaded"); n > 3*loadQueues {
+		t.Errorf("three outages are told of in %d lines", n)
+	}
+	for said, times := range map[string]int{"the journal cannot be used": 3, "the journal can be used again": 3, "a new epoch begins": 0} {
+		if n := strings.Count(p.log(), said); n != times {
+			t.Errorf("the log says %d times, not %d: %s", n, times, said)
+		}
+	}
+}
+
+// A slow Redis makes the node slow and breaks nothing.
+func TestSlowRedis(t *testing.T) {
+	t.Parallel()
+	link, err := faults.NewLink(redistest.StartWith(t, redistest.Options{}).Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	p := startNode(t, t.TempDir(), "--redis-url", "redis://"+link.Addr())
+	eventually(t, "the node is ready", func() bool { return readiness(t, p.url) == "200 ready []" })
+	l := startLoad(t, p)
+	l.after(crashesEach / 4)
+	link.Set(faults.Mode{Delay: 200 * time.Millisecond})
+	s := l.admin.dial(t, p.url)
+	s.send(`{"type":"subscribe","id":"1","queue":"line-0"}`)
+	version := s.next("snapshot").Version
+	for range crashesEach / 8 {
+		l.after(1)
+		if got := readiness(t, p.url); got != "200 ready []" {
+			t.Fatalf("/readyz: %s", got)
+		}
+	}
+	for range 10 {
+		version++
+		if f := s.next("event"); f.Version != version {
+			t.Fatalf("event %d, want %d", f.Version, version)
+		}
+	}
+	l.mu.Lock()
+	retried := l.retried
+	l.mu.Unlock()
+	if retried != 0 {
+		t.Errorf("%d operations were refused", retried)
+	}
+	link.Set(faults.Mode{})
+	l.prove()
+}
+
+// shop is a queue on a node on a Redis that will lose something.
+type shop struct {
+	*process
+	t     *testing.T
+	redis *redistest.Server
+	dir   string
+	user  *caller
+}
+
+func openShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{t: t, redis: redistest.StartWith(t, redistest.Options{}), dir: t.TempDir()}
+	s.start()
+	s.user = admin(t, s.url)
+	return s
+}
+
+func (s *shop) start() {
+	s.t.Helper()
+	s.process = startNode(s.t, s.dir, "--redis-url", s.redis.URL(), "--ops-addr", "127.0.0.1:0")
+}
+
+func (s *shop) post(path, body string) answered {
+	s.t.Helper()
+	return s.user.must(s.t, s.url, "POST", path, body)
+}
+
+func (s *shop) enqueue(times int) (last answered) {
+	s.t.Helper()
+	for range times {
+		last = s.post("/queues/shop/tickets", "")
+	}
+	return last
+}
+
+// serve calls the next ticket and completes it.
+func (s *shop) serve() (id string) {
+	s.t.Helper()
+	id = s.post("/queues/shop/call-next", `{"desk":"1"}`).str(s.t, "id")
+	s.post("/queues/shop/tickets/"+id+"/complete", "")
+	return id
+}
+
+// finished gives the ids in the history.
+func (s *shop) finished() (ids []string) {
+	s.t.Helper()
+	for _, row := range s.user.must(s.t, s.url, "GET", "/history", "").fields(s.t)["items"].([]any) {
+		ids = append(ids, row.(map[string]any)["id"].(string))
+	}
+	return ids
+}
+
+func (s *shop) subscribe() (*socket, frame) {
+	s.t.Helper()
+	k := s.user.dial(s.t, s.url)
+	k.send(`{"type":"subscribe","id":"1","queue":"shop"}`)
+	return k, k.next("snapshot")
+}
+
+// Redis comes back as it was a while ago, under a node that lives: whoever
+// follows the queue is shown at once what is left of it, in a new epoch above
+// all that was known, though nobody asked for anything.
+func TestRedisRolledBack(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/queues", `{"id":"shop"}`)
+	s.enqueue(3)
+	rollBack := s.redis.Remember(t)
+	k, before := s.subscribe()
+	s.enqueue(2)
+	served := s.serve()
+	for range 4 {
+		k.next("event")
+	}
+	s.followed()
+	rollBack()
+
+	after := k.next("snapshot")
+	if after.Epoch == before.Epoch || after.Version != before.Version+5 {
+		t.Errorf("after version %d of epoch %s: version %d of epoch %s", before.Version+4, before.Epoch, after.Version, after.Epoch)
+	}
+	if a := s.enqueue(1); a.version() != after.Version+1 || a.str(t, "number") != "A504" {
+		t.Errorf("version %d, number %s", a.version(), a.str(t, "number"))
+	}
+	if e := k.next("event"); e.Version != after.Version+1 {
+		t.Errorf("event %d after a snapshot of %d", e.Version, after.Version)
+	}
+	// The ticket that had been served waits again; that it is served once more
+	// holds nobody up.
+	if again := s.serve(); again != served {
+		t.Errorf("ticket %s is first, not %s", again, served)
+	}
+	other := s.serve()
+	eventually(t, "history goes on", func() bool {
+		ids := fmt.Sprint(s.finished())
+		return strings.Contains(ids, other) && strings.Count(ids, served) == 1
+	})
+	if n := metric(t, s.ops(), "nowserving_epochs_begun_total"); n != "1" {
+		t.Errorf("%s epochs are counted", n)
+	}
+	if n := strings.Count(s.log(), "a new epoch begins"); n != 1 {
+		t.Errorf("the log tells %d times of a new epoch", n)
+	}
+}
+
+// Redis comes back empty under a node that lives: the queue is gone, whoever
+// follows it is told, and made anew it stands above what it was.
+func TestRedisRestartedEmpty(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartWith(t, redistest.Options{})
+	empty := server.Remember(t)
+	s := &shop{t: t, redis: server, dir: t.TempDir()}
+	s.start()
+	s.user = admin(t, s.url)
+	s.post("/queues", `{"id":"shop"}`)
+	last := s.enqueue(3)
+	k, before := s.subscribe()
+	empty()
+
+	k.next("gone")
+	for _, o := range []operation{{method: "GET", path: "/queues/shop"}, {method: "POST", path: "/queues/shop/tickets"}} {
+		a, err := s.user.call(s.url, o.method, o.path, "", "")
+		if err != nil || a.status != http.StatusNotFound || a.str(t, "code") != "queue_not_found" {
+			t.Errorf("%s %s: %v %d %s", o.method, o.path, err, a.status, a.body)
+		}
+	}
+	if a := s.post("/queues", `{"id":"shop"}`); a.version() != last.version()+1 {
+		t.Errorf("made anew at version %d after %d", a.version(), last.version())
+	}
+	if n := s.enqueue(1).str(t, "number"); n != "A501" {
+		t.Errorf("number %s", n)
+	}
+	if _, after := s.subscribe(); after.Epoch == before.Epoch {
+		t.Error("made anew in the same epoch")
+	}
+	if !strings.Contains(s.log(), "lost the whole journal of the queue") {
+		t.Errorf("the log does not say that the journal is gone:\n%s", s.log())
+	}
+}
+
+// Node and Redis fall at once, Redis back to an older state, before the list of
+// queues had followed: those who were given the events know of them.
+func TestRedisRolledBackWithItsNode(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/queues", `{"id":"shop"}`)
+	rolledBackTo := s.enqueue(1).version()
+	rollBack := s.redis.Remember(t)
+	k, before := s.subscribe()
+	last := s.enqueue(3)
+	s.followed()
+	s.kill()
+	_ = k.conn.Close()
+	db, err := sql.Open("sqlite", filepath.Join(s.dir, "directory.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("UPDATE queues SET version = ?", rolledBackTo); err != nil {
+		t.Fatal(err)
+	}
+	rollBack()
+	s.start()
+	if a := s.enqueue(1); a.version() != last.version()+2 {
+		t.Errorf("version %d after %d", a.version(), last.version())
+	}
+	if _, after := s.subscribe(); after.Epoch == before.Epoch {
+		t.Error("it goes on in the same epoch")
+	}
+	served := s.serve()
+	eventually(t, "history goes on", func() bool { return strings.Contains(fmt.Sprint(s.finished()), served) })
+}
