@@ -2,11 +2,15 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nowserving/cluster/certtest"
 )
 
 // What every node of a cluster is given.
@@ -121,6 +125,24 @@ func TestWrongStarts(t *testing.T) {
 				t.Error("data were made")
 			}
 		})
+	}
+}
+
+// With mutual TLS the cluster address may be open to other machines; with a
+// certificate that the other nodes would refuse the node does not start.
+func TestMutualTLSOpensTheClusterAddress(t *testing.T) {
+	t.Parallel()
+	ours, theirs := certtest.New(t), certtest.New(t)
+	issued := ours.Issue(t, &x509.Certificate{})
+	for says, f := range map[string]certtest.Files{
+		"": ours.Write(t, t.TempDir(), issued), "unknown authority": theirs.Write(t, t.TempDir(), issued),
+	} {
+		args := append(strings.Fields(testCluster), "--cluster-addr", "192.0.2.1:7000",
+			"--cluster-tls-cert", f.Certificate, "--cluster-tls-key", f.Key, "--cluster-tls-ca", f.Authority)
+		c, err := readConfig(args, func(string) string { return "" })
+		if says == "" && (err != nil || c.ClusterTLS == nil) || says != "" && (!errors.Is(err, errUsage) || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%v, want %q", err, says)
+		}
 	}
 }
 
