@@ -244,9 +244,15 @@ func (n *Node) startQueues(context.Context) (err error) {
 	if n.member, err = cluster.Start(o); err != nil {
 		return usage("--cluster-addr: %w", err)
 	}
-	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "nowserving_active_queues", Help: "Queues in this node's memory.",
-	}, func() float64 { return float64(n.member.Activations()) }))
+	gauge := func(name, help string, value func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
+	}
+	n.metrics.MustRegister(gauge("nowserving_active_queues", "Queues in this node's memory.", n.member.Activations))
+	if o.RedisURL != "" {
+		n.metrics.MustRegister(
+			gauge("nowserving_cluster_members", "Members of the cluster, as far as this node knows.", func() int { return len(n.member.View().Members) }),
+			gauge("nowserving_cluster_reached", "Other members that this node can speak to directly.", n.member.Reached))
+	}
 	n.closing(func(ctx context.Context) error {
 		n.member.Shutdown(ctx)
 		return nil

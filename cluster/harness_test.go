@@ -75,23 +75,12 @@ func (w *world) together(nodes ...*Node) {
 	w.t.Helper()
 	w.eventually("all nodes reach each other", func() bool {
 		for _, n := range nodes {
-			if !n.Joined() || len(n.View().Members) != len(nodes) || !n.links.allUp(len(nodes)-1) {
+			if !n.Joined() || len(n.View().Members) != len(nodes) || n.Reached() != len(nodes)-1 {
 				return false
 			}
 		}
 		return true
 	})
-}
-
-func (ls *links) allUp(count int) bool {
-	ls.mu.RLock()
-	defer ls.mu.RUnlock()
-	for _, l := range ls.members {
-		if l.isUp() {
-			count--
-		}
-	}
-	return count == 0
 }
 
 func (w *world) eventually(what string, is func() bool) {

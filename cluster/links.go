@@ -108,6 +108,17 @@ func (ls *links) tell(role string, news any) {
 	}
 }
 
+func (ls *links) reached() (count int) {
+	ls.mu.RLock()
+	defer ls.mu.RUnlock()
+	for _, l := range ls.members {
+		if l.isUp() {
+			count++
+		}
+	}
+	return count
+}
+
 // close ends all links.
 func (ls *links) close() {
 	ls.mu.Lock()

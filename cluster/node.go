@@ -278,6 +278,9 @@ func (n *Node) elsewhere(key grainKey) bool {
 // does not block. The message must not be changed afterwards.
 func (n *Node) Tell(role string, news any) { n.links.tell(role, news) }
 
+// Reached counts the other members that this node can speak to directly.
+func (n *Node) Reached() int { return n.links.reached() }
+
 // Activations counts the grains that live here.
 func (n *Node) Activations() int { return n.grains.count() }
 
