@@ -2,6 +2,7 @@
 # Makes the secrets that docker-compose.yml mounts, in a folder that is given.
 # What is there already is kept: run again, it changes nothing.
 set -eu
+command -v openssl >/dev/null || { echo "deploy/secrets.sh: openssl is needed" >&2; exit 1; }
 dir=${1:?usage: deploy/secrets.sh FOLDER}
 umask 077
 mkdir -p "$dir"
@@ -29,3 +30,30 @@ printf 'requirepass %s\n' "$(cat "$dir/redis-password")" | put redis.conf
 printf 'default_user = nowserving\ndefault_pass = %s\n' "$(cat "$dir/rabbitmq-password")" | put rabbitmq.conf
 key | put token-keys
 key | put data-keys
+
+# The nodes' own authority, and the certificate that they show each other. Whoever
+# has one of that authority is a node. To renew it, delete cluster-cert and
+# cluster-key, run this again, and restart the nodes one after the other.
+new=$dir/.cluster
+mkdir -p "$new"
+trap 'rm -rf "$new"' EXIT
+quiet() { "$@" 2>"$new/said" || { cat "$new/said" >&2; exit 1; }; }
+curve='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+if [ ! -e "$dir/cluster-ca" ]; then
+  # shellcheck disable=SC2086 # several words
+  quiet openssl req -x509 $curve -sha256 -days 3650 -subj '/CN=nowserving nodes' -keyout "$new/ca-key" -out "$new/ca"
+  rm -f "$dir/cluster-ca-key" "$dir/cluster-cert" "$dir/cluster-key"
+  put cluster-ca-key <"$new/ca-key"
+  chmod 400 "$dir/cluster-ca-key" # which no container gets
+  put cluster-ca <"$new/ca"
+fi
+if [ ! -e "$dir/cluster-cert" ] || [ ! -e "$dir/cluster-key" ]; then
+  printf 'basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n' >"$new/extensions"
+  # shellcheck disable=SC2086 # several words
+  quiet openssl req $curve -subj '/CN=nowserving node' -keyout "$new/key" -out "$new/request"
+  quiet openssl x509 -req -sha256 -days 3650 -in "$new/request" -CA "$dir/cluster-ca" -CAkey "$dir/cluster-ca-key" \
+    -set_serial "0x$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" -extfile "$new/extensions" -out "$new/cert"
+  rm -f "$dir/cluster-cert" "$dir/cluster-key"
+  put cluster-key <"$new/key"
+  put cluster-cert <"$new/cert"
+fi
