@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +71,7 @@ func TestComposeFileRuns(t *testing.T) {
 	t.Run("session", func(t *testing.T) { r.proveSession(t) })
 	t.Run("too large", func(t *testing.T) { r.proveTooLarge(t) })
 	t.Run("requests", func(t *testing.T) { r.proveRequests(t) })
+	t.Run("rolling restart", func(t *testing.T) { r.proveRollingRestart(t) })
 	t.Run("failures", func(t *testing.T) { r.proveFailures(t) })
 
 	for name, secret := range secretsIn(t, env["NOWSERVING_SECRETS"]) {
@@ -227,6 +229,70 @@ func (r *running) proveSession(t *testing.T) {
 	next("snapshot")
 	r.must("POST", "/queues/live/tickets", `{}`)
 	next("event")
+}
+
+// proveRollingRestart: nodes that are restarted one after the other cost no
+// request, none of which is sent twice.
+func (r *running) proveRollingRestart(t *testing.T) {
+	done := make(chan struct{})
+	var load sync.WaitGroup
+	var sent atomic.Int64
+	for i := range 4 {
+		load.Go(func() {
+			tickets := fmt.Sprint("/queues/q", i, "/tickets")
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				sent.Add(3)
+				status, fields := r.once("POST", tickets, `{}`)
+				if status != http.StatusCreated {
+					t.Errorf("an enqueue is answered with %d %v", status, fields)
+					continue
+				}
+				ticket := fmt.Sprint(tickets, "/", fields["id"])
+				if status, fields := r.once("GET", ticket, ""); status != http.StatusOK {
+					t.Errorf("a read is answered with %d %v", status, fields)
+				}
+				if status, fields := r.once("DELETE", ticket, ""); status != http.StatusOK {
+					t.Errorf("a removal is answered with %d %v", status, fields)
+				}
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, name := range nodes {
+		s := r.services[name]
+		s.restart()
+		if err := s.awaitHealthy(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	load.Wait()
+	t.Logf("%d requests", sent.Load())
+}
+
+// once sends a request through the load balancer once.
+func (r *running) once(method, path, body string) (status int, fields map[string]any) {
+	request, err := http.NewRequest(method, r.url+"/api/v1"+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Error(err)
+		return 0, nil
+	}
+	request.Header.Set("Authorization", "Bearer "+r.token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, map[string]any{"error": err}
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&fields); err != nil {
+		return 0, map[string]any{"error": err}
+	}
+	return response.StatusCode, fields
 }
 
 // proveFailures: what is killed comes back by the file's restart policy, and

@@ -102,6 +102,14 @@ func (s *service) kill() {
 	process.Kill()
 }
 
+// restart ends it in an orderly way, from which it comes back.
+func (s *service) restart() {
+	s.mu.Lock()
+	process := s.process
+	s.mu.Unlock()
+	process.Stop(time.Duration(s.StopGracePeriod))
+}
+
 // stop ends it for good. It tells whether it ended in its time.
 func (s *service) stop() bool {
 	s.mu.Lock()
