@@ -42,8 +42,12 @@ func (o RedisOptions) withDefaults() RedisOptions {
 	return o
 }
 
-// maxReads bounds the reads under way: a slow Redis must not keep them in line.
-const maxReads = 64
+const (
+	// maxReads bounds the reads under way: a slow Redis must not keep them in line.
+	maxReads = 64
+	// keptReads is how many of their connections are kept while nobody reads.
+	keptReads = 16
+)
 
 // RedisJournal keeps the journals of all queues in one Redis, which all nodes
 // of a cluster share. The fence is a script there; this side only batches.
@@ -94,7 +98,7 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 	writing.MaxRetries = -1
 	writing.PoolSize = maxSaves
 	reading.MaxRetries = 1
-	reading.PoolSize = maxReads
+	reading.PoolSize, reading.MaxIdleConns = maxReads, keptReads
 	j := &RedisJournal{
 		keys:   redisKeys{prefix: opts.Prefix},
 		writer: redis.NewClient(&writing),
