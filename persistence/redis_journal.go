@@ -66,6 +66,7 @@ type RedisJournal struct {
 	pipes  []*redisPipe  // of claims, appends and checks of ownership
 	seed   maphash.Seed  // spreads the queues over them
 	saves  chan struct{} // a token for each SaveSnapshot under way
+	doubts *doubts
 
 	chunkBytes int           // of a snapshot; fields for the tests to change
 	stagingTTL time.Duration // since the last chunk
@@ -116,8 +117,9 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 		}
 		return nil, fmt.Errorf("redis journal at %s: %w", base.Addr, err)
 	}
+	j.doubts = startDoubts(j.reader, log)
 	for range opts.Pipes {
-		j.pipes = append(j.pipes, startRedisPipe(j.keys, j.writer.Options(), opts.Timeout))
+		j.pipes = append(j.pipes, startRedisPipe(j.keys, j.writer.Options(), opts.Timeout, j.doubts.arise))
 	}
 	return j, nil
 }
@@ -138,6 +140,7 @@ func (j *RedisJournal) Close() error {
 	for _, p := range j.pipes {
 		p.close()
 	}
+	j.doubts.end()
 	return errors.Join(j.writer.Close(), j.reader.Close())
 }
 
