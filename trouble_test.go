@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"nowserving/faults"
+	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
 )
 
@@ -296,4 +298,39 @@ func TestRedisRolledBackWithItsNode(t *testing.T) {
 	}
 	served := s.serve()
 	eventually(t, "history goes on", func() bool { return strings.Contains(fmt.Sprint(s.finished()), served) })
+}
+
+// The node of a queue falls with Redis and the database, and Redis comes back
+// as it was before: the other nodes have heard of the versions that are lost.
+func TestOtherNodesKnowWhatIsLost(t *testing.T) {
+	t.Parallel()
+	database, server := mariadbtest.StartWith(t, mariadbtest.Options{}), redistest.StartWith(t, redistest.Options{})
+	url := database.Database(t)
+	var nodes []*process
+	for range 3 {
+		nodes = append(nodes, startNode(t, t.TempDir(), "--cluster-provider", "redis", "--redis-url", server.URL(), "--database-url", url,
+			"--token-keys", testRing, "--data-keys", testRing, "--ops-addr", "127.0.0.1:0"))
+	}
+	for _, p := range nodes {
+		eventually(t, "the node is ready", func() bool { return readiness(t, p.url) == "200 ready []" })
+	}
+	s := &shop{t: t, process: nodes[0], user: admin(t, nodes[0].url)}
+	s.post("/queues", `{"id":"shop"}`)
+	s.enqueue(2)
+	for _, p := range nodes {
+		p.followed()
+	}
+	rollBack := server.Remember(t)
+	_, before := s.subscribe()
+	database.Kill()
+	last := s.enqueue(3)
+	i := slices.IndexFunc(nodes, func(p *process) bool { return metric(t, p.ops(), "nowserving_active_queues") == "1" })
+	nodes[i].kill()
+	rollBack()
+
+	s.process = nodes[(i+1)%len(nodes)]
+	_, after := s.subscribe()
+	if after.Epoch == before.Epoch || after.Version != last.version()+1 {
+		t.Errorf("after version %d of epoch %s: version %d of epoch %s", last.version(), before.Epoch, after.Version, after.Epoch)
+	}
 }

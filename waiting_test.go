@@ -117,14 +117,16 @@ func TestSIGTERMWhileWaiting(t *testing.T) {
 	}
 }
 
-// A store that lets nobody in is not away: who started the node is told.
+// A store that lets nobody in, or is of no use, is not away: who started the node is told.
 func TestRefusedLoginsEndTheStart(t *testing.T) {
 	t.Parallel()
 	redis := redistest.StartWith(t, redistest.Options{Args: []string{"--requirepass", "right"}})
+	forgets := redistest.StartWith(t, redistest.Options{NoAOF: true})
 	mariadb := mariadbtest.StartWith(t, mariadbtest.Options{})
 	for _, wrong := range []struct{ flag, url, says string }{
 		{"--redis-url", "redis://" + redis.Addr(), "NOAUTH"},
 		{"--redis-url", "redis://:SECRET@" + redis.Addr(), "WRONGPASS"},
+		{"--redis-url", forgets.URL(), "the journal needs appendonly yes"},
 		{"--database-url", "mysql://u:SECRET@" + mariadb.Addr() + "/n", "wrong user or password"},
 		{"--database-url", mariadb.URL("nothing"), "there is no such database"},
 	} {

@@ -106,7 +106,7 @@ func away(err error) bool {
 	case errors.As(err, &reply):
 		word, _, _ := strings.Cut(reply.Error(), " ")
 		return passing[word] || tooManyClients(reply)
-	case errors.As(err, &header), errors.As(err, &certificate):
+	case errors.Is(err, errForgets), errors.As(err, &header), errors.As(err, &certificate):
 		return false
 	}
 	return true

@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
+
+// errForgets: this Redis would lose what it is given.
+var errForgets = errors.New("this Redis forgets")
 
 // checkRedisConfig refuses a Redis that forgets: a fence whose keys can be
 // evicted, or are gone after a restart, is no fence.
@@ -27,10 +32,10 @@ func checkRedisConfig(ctx context.Context, rdb *redis.Client, log *slog.Logger) 
 		values[name] = found[name]
 	}
 	if policy := values["maxmemory-policy"]; policy != "noeviction" {
-		return fmt.Errorf("maxmemory-policy is %s: the journal needs noeviction, or Redis would drop queues when its memory is full", policy)
+		return fmt.Errorf("%w: maxmemory-policy is %s: the journal needs noeviction, or Redis would drop queues when its memory is full", errForgets, policy)
 	}
 	if values["appendonly"] != "yes" {
-		return fmt.Errorf("appendonly is %s: the journal needs appendonly yes, or a restart of Redis would lose queues", values["appendonly"])
+		return fmt.Errorf("%w: appendonly is %s: the journal needs appendonly yes, or a restart of Redis would lose queues", errForgets, values["appendonly"])
 	}
 	switch fsync := values["appendfsync"]; fsync {
 	case "always":
@@ -41,4 +46,53 @@ func checkRedisConfig(ctx context.Context, rdb *redis.Client, log *slog.Logger) 
 			"appendfsync", fsync)
 	}
 	return nil
+}
+
+// recheckWithin bounds one look at the settings of a Redis that has come back.
+const recheckWithin = 10 * time.Second
+
+// doubts are those of whether the Redis that has come back is as it was: one
+// that was started by hand may forget. It says so, and goes on: queues that
+// stand still would be no better for it.
+type doubts struct {
+	signal chan struct{}
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+}
+
+func startDoubts(rdb *redis.Client, log *slog.Logger) *doubts {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &doubts{signal: make(chan struct{}, 1), cancel: cancel}
+	d.ended.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-d.signal:
+			}
+			within, done := context.WithTimeout(ctx, recheckWithin)
+			err := checkRedisConfig(within, rdb, slog.New(slog.DiscardHandler))
+			if errors.Is(err, errForgets) {
+				log.Error("Redis has come back with other settings", "error", err)
+			}
+			done()
+		}
+	})
+	return d
+}
+
+// arise never blocks.
+func (d *doubts) arise() {
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+// end may be called on none.
+func (d *doubts) end() {
+	if d != nil {
+		d.cancel()
+		d.ended.Wait()
+	}
 }

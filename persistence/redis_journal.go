@@ -42,8 +42,12 @@ func (o RedisOptions) withDefaults() RedisOptions {
 	return o
 }
 
-// maxReads bounds the reads under way: a slow Redis must not keep them in line.
-const maxReads = 64
+const (
+	// maxReads bounds the reads under way: a slow Redis must not keep them in line.
+	maxReads = 64
+	// keptReads is how many of their connections are kept while nobody reads.
+	keptReads = 16
+)
 
 // RedisJournal keeps the journals of all queues in one Redis, which all nodes
 // of a cluster share. The fence is a script there; this side only batches.
@@ -62,6 +66,7 @@ type RedisJournal struct {
 	pipes  []*redisPipe  // of claims, appends and checks of ownership
 	seed   maphash.Seed  // spreads the queues over them
 	saves  chan struct{} // a token for each SaveSnapshot under way
+	doubts *doubts
 
 	chunkBytes int           // of a snapshot; fields for the tests to change
 	stagingTTL time.Duration // since the last chunk
@@ -94,7 +99,7 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 	writing.MaxRetries = -1
 	writing.PoolSize = maxSaves
 	reading.MaxRetries = 1
-	reading.PoolSize = maxReads
+	reading.PoolSize, reading.MaxIdleConns = maxReads, keptReads
 	j := &RedisJournal{
 		keys:   redisKeys{prefix: opts.Prefix},
 		writer: redis.NewClient(&writing),
@@ -112,8 +117,9 @@ func OpenRedisJournal(ctx context.Context, rawURL string, log *slog.Logger, opts
 		}
 		return nil, fmt.Errorf("redis journal at %s: %w", base.Addr, err)
 	}
+	j.doubts = startDoubts(j.reader, log)
 	for range opts.Pipes {
-		j.pipes = append(j.pipes, startRedisPipe(j.keys, j.writer.Options(), opts.Timeout))
+		j.pipes = append(j.pipes, startRedisPipe(j.keys, j.writer.Options(), opts.Timeout, j.doubts.arise))
 	}
 	return j, nil
 }
@@ -134,6 +140,7 @@ func (j *RedisJournal) Close() error {
 	for _, p := range j.pipes {
 		p.close()
 	}
+	j.doubts.end()
 	return errors.Join(j.writer.Close(), j.reader.Close())
 }
 

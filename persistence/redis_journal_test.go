@@ -1,9 +1,11 @@
 package persistence
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -320,10 +322,34 @@ func TestRedisSettingsThatForget(t *testing.T) {
 			if (err != nil) != (c.refused != "") || (err != nil && !strings.Contains(err.Error(), c.refused)) {
 				t.Fatal(err)
 			}
+			if errors.Is(err, queue.ErrUnavailable) {
+				t.Fatal("waiting does not mend it", err)
+			}
 			if (said.Len() > 0) != (c.warn != "") || !strings.Contains(said.String(), c.warn) {
 				t.Fatal(said.String())
 			}
 		})
+	}
+}
+
+// A Redis that comes back as one that forgets is told of, while it lives.
+func TestRedisComesBackWithOtherSettings(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartWith(t, redistest.Options{})
+	reader, writer := io.Pipe()
+	j, err := OpenRedisJournal(t.Context(), server.URL(), slog.New(slog.NewTextHandler(writer, nil)), RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reader.Close(); _ = j.Close() })
+	l := claim(t, j, "q")
+	redisCommand(t, server.URL(), "config", "set", "maxmemory-policy", "allkeys-lru")
+	redisCommand(t, server.URL(), "client", "kill", "type", "normal")
+	e := l.entry(1, nil)
+	retry(t, func() error { return l.try(e) }, queue.ErrUnknown, queue.ErrUnavailable)
+	said, err := bufio.NewReader(reader).ReadString('\n')
+	if err != nil || !strings.Contains(said, "level=ERROR") || !strings.Contains(said, "noeviction") {
+		t.Fatal(said, err)
 	}
 }
 

@@ -34,8 +34,10 @@ type redisPipe struct {
 	reload atomic.Bool // Redis was found to have forgotten the scripts
 	leave  atomic.Bool // Redis was found to be a replica: another one may be at its address now
 
-	live *redisConn // the writer's; nil where there is none
-	buf  []byte
+	again func()     // told of each connection but the first
+	lives int        // connections that there were
+	live  *redisConn // the writer's; nil where there is none
+	buf   []byte
 }
 
 // redisConn is one life of a pipe's connection.
@@ -61,8 +63,8 @@ const (
 
 var errBroken = errors.New("the connection to redis broke")
 
-func startRedisPipe(keys redisKeys, options *redis.Options, timeout time.Duration) *redisPipe {
-	p := &redisPipe{keys: keys, options: options, timeout: timeout, calls: newCallLine()}
+func startRedisPipe(keys redisKeys, options *redis.Options, timeout time.Duration, again func()) *redisPipe {
+	p := &redisPipe{keys: keys, options: options, timeout: timeout, again: again, calls: newCallLine()}
 	p.calls.start(p.write)
 	return p
 }
@@ -141,6 +143,9 @@ func (p *redisPipe) connected() (*redisConn, error) {
 	}
 	c.reading.Go(c.read)
 	p.live = c
+	if p.lives++; p.lives > 1 {
+		p.again()
+	}
 	return c, nil
 }
 
