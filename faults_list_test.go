@@ -215,6 +215,7 @@ func rollBack(w *world) map[string]time.Duration {
 	w.must(os.CopyFS(old, os.DirFS(w.redis.Dir())))
 	w.must(w.redis.Resume())
 	w.answers(answersAround)
+	w.load.Forgetful()
 	w.redis.Kill()
 	w.must(os.RemoveAll(w.redis.Dir()))
 	w.must(os.CopyFS(w.redis.Dir(), os.DirFS(old)))

@@ -37,7 +37,7 @@ type world struct {
 	load     *faults.Load
 	dice     *rand.Rand
 	reader   *caller
-	rest     map[string]float64 // what a node at rest has
+	rest     map[string]int     // what a node at rest has
 	lossy    bool               // the store was set back
 }
 

@@ -99,17 +99,17 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 	o.Status, o.Code = a.status, a.code
 	switch {
 	case errors.Is(err, errNotSent):
-		c.figures.failed(c.o.History.Now(), url, "refused")
+		c.figures.failed("refused")
 		c.o.Nodes.failed(url)
 		return false
 	case err != nil:
-		c.figures.failed(c.o.History.Now(), url, "broken")
+		c.figures.broken(url, err)
 		return o.Key == ""
 	case a.status == http.StatusUnauthorized:
 		_ = c.auth.renew(url) // the next attempt sees whether it did
 		return false
 	case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
-		c.figures.failed(c.o.History.Now(), url, a.code)
+		c.figures.failed(a.code)
 		if o.Key == "" && a.code != "outcome_unknown" {
 			o.Outcome = Refused
 		}
@@ -119,6 +119,9 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 		return true
 	case a.status < 300:
 		o.Outcome, o.Version, o.Told, o.Replayed = Accepted, a.version, a.ticket, a.replayed
+		return true
+	case a.status == http.StatusNotFound && c.forgetful.Load():
+		o.Outcome = Refused // of a ticket that the store has lost
 		return true
 	case a.status >= 500 || !slices.Contains(expected, a.code):
 		c.figures.unexpected("%s %+v was answered %d %s", o.Command, *o, a.status, a.code)

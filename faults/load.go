@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -53,6 +54,7 @@ type Load struct {
 	sender    *sender
 
 	probes             int
+	forgetful          atomic.Bool
 	running, following sync.WaitGroup
 	stop, end          context.CancelFunc
 }
@@ -224,6 +226,9 @@ func (l *Load) Transfers(n int) (wait func()) {
 	}
 }
 
+// Forgetful has the clients take it that the store has lost tickets.
+func (l *Load) Forgetful() { l.forgetful.Store(true) }
+
 // Slow has a follower stop reading until the answer is called.
 func (l *Load) Slow(i int) (goOn func()) {
 	f, slow := l.followers[i], make(chan struct{})
@@ -242,8 +247,8 @@ func (l *Load) Slow(i int) (goOn func()) {
 func (f *figures) closed(err error) {
 	var c *websocket.CloseError
 	if errors.As(err, &c) {
-		f.failed(0, "", fmt.Sprint("closed ", c.Code))
+		f.failed(fmt.Sprint("closed ", c.Code))
 		return
 	}
-	f.failed(0, "", "closed")
+	f.failed("closed")
 }
