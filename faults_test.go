@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ var (
 	faultSeeds = flag.Int("faults.seeds", 1, "how often the fault suite runs, each time with other dice")
 	faultLong  = flag.Bool("faults.long", false, "faults last as long as the issue names, not just long enough")
 	faultTable = flag.String("faults.table", "", "a file to which the table of results is written")
-	faultOnly  = flag.String("faults.only", "", "run only faults whose names contain this")
+	faultOnly  = flag.String("faults.only", "", "run only faults whose names match")
 )
 
 // fault is one thing that goes wrong, and is over when do returns.
@@ -57,12 +58,16 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs real processes for minutes")
 	}
+	only, err := regexp.Compile(*faultOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
 	results := make(map[string]*result)
 	for seed := range *faultSeeds {
 		w := startWorld(t, uint64(seed+1), worldNodes)
 		w.warmUp()
 		for _, f := range worldFaults {
-			if strings.Contains(f.name, *faultOnly) {
+			if only.MatchString(f.name) {
 				w.suffer(f, results)
 			}
 		}

@@ -37,8 +37,8 @@ type world struct {
 	load     *faults.Load
 	dice     *rand.Rand
 	reader   *caller
-	rest     map[string]int     // what a node at rest has
-	lossy    bool               // the store was set back
+	rest     map[string]int // what a node at rest has
+	lossy    bool           // the store was set back
 }
 
 // worldNode is a place for a node: it may be killed and started again there.
