@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,9 +169,24 @@ func (w *world) checkRest(fault string) {
 				break
 			}
 			if time.Now().After(deadline) {
-				w.t.Errorf("%s (seed %d): %s has %s", fault, w.seed, n.name, more)
+				w.t.Errorf("%s (seed %d): %s has %s:\n%s", fault, w.seed, n.name, more, n.connections())
 				break
 			}
 		}
 	}
+}
+
+// connections are a node's, for whoever looks for those that were left behind.
+func (n *worldNode) connections() string {
+	out, err := exec.Command("ss", "-tnpH").Output()
+	if err != nil {
+		return err.Error()
+	}
+	var own strings.Builder
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, fmt.Sprintf("pid=%d,", n.cmd.Process.Pid)) {
+			own.WriteString(line)
+		}
+	}
+	return own.String()
 }

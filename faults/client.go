@@ -30,6 +30,9 @@ type answer struct {
 // errNotSent: the attempt certainly did not reach a node.
 var errNotSent = errors.New("faults: no node took the connection")
 
+// errSentAway: the node is leaving, and has not carried the command out.
+var errSentAway = errors.New("faults: the node is leaving")
+
 // transport sends an operation to a node once.
 type transport interface {
 	try(url string, o *Op) (answer, error)
@@ -101,6 +104,9 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 	case errors.Is(err, errNotSent):
 		c.figures.failed("refused")
 		c.o.Nodes.failed(url)
+		return false
+	case errors.Is(err, errSentAway):
+		c.figures.failed("closed 1012")
 		return false
 	case err != nil:
 		c.figures.broken(url, err)
