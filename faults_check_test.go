@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -28,27 +29,23 @@ func (w *world) check(fault string) *faults.Report {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), settleWithin)
 	defer cancel()
-	var r *faults.Report
+	r := &faults.Report{Found: 1}
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		var err error
-		if r, err = w.look(ctx); err == nil {
-			err = r.Err()
+	for done := false; !done; {
+		seen, err := w.look(ctx)
+		if seen != nil {
+			r = seen
 		}
-		if err == nil {
+		if done = err == nil && r.Found == 0; done {
 			break
 		}
 		select {
 		case <-tick.C:
-			continue
 		case <-ctx.Done():
-			w.t.Errorf("%s (seed %d): %v", fault, w.seed, err)
+			w.t.Errorf("%s (seed %d): %v", fault, w.seed, errors.Join(err, r.Err()))
+			done = true
 		}
-		break
-	}
-	if r == nil {
-		return &faults.Report{Found: 1}
 	}
 	found := r.Found
 	if w.load.CheckRounds(r, !w.lossy); r.Found > found {
