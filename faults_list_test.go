@@ -39,8 +39,10 @@ var worldFaults = []fault{
 	{name: "disk full", do: fullDisk},
 	{name: "kill -9 of RabbitMQ", do: killRabbit},
 	{name: "MySQL stopped", do: stopDatabase},
+	{name: "poison and duplicates in the stream", do: dirtyStream},
 	{name: "a wall clock an hour off", do: wrongClock},
 	{name: "a slow WebSocket reader", do: slowReader},
+	{name: "sockets that come back at once", do: crowdReturns},
 	{name: "a grain that panics", do: panicGrain},
 	{name: "transfers cut in the middle", do: cutTransfers},
 	{name: "Redis rolled back", do: rollBack, lossy: true},
@@ -104,6 +106,8 @@ func (w *world) stop(n *worldNode) {
 	w.t.Helper()
 	if code, took := n.stop(); code != 0 || took > 30*time.Second {
 		w.t.Errorf("%s ended with exit code %d after %s", n.name, code, took)
+	} else {
+		w.t.Logf("%s stopped within %s", n.name, took.Round(time.Millisecond))
 	}
 	w.balancer.Drop(n.name)
 }
@@ -264,6 +268,15 @@ func killRabbit(w *world) map[string]time.Duration {
 	return nil
 }
 
+// dirtyStream has every request come twice, and every third be poison. Some are
+// always among them.
+func dirtyStream(w *world) map[string]time.Duration {
+	w.load.Dirty(true)
+	w.answers(2 * answersAround)
+	w.load.Dirty(false)
+	return nil
+}
+
 func stopDatabase(w *world) map[string]time.Duration {
 	w.database.Kill()
 	last(5*time.Second, time.Minute)
@@ -277,6 +290,44 @@ func slowReader(w *world) map[string]time.Duration {
 	last(3*time.Second, 30*time.Second)
 	goOn()
 	return nil
+}
+
+// crowdReturns: thousands of sessions of all nodes end at once, and come back.
+func crowdReturns(w *world) map[string]time.Duration {
+	n := 1000
+	if *faultLong {
+		n = 5000
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	crowd, err := w.load.NewCrowd(ctx, n)
+	w.must(err)
+	defer crowd.Close()
+	began := time.Now()
+	crowd.Cut()
+	w.must(crowd.Back(ctx))
+	took := time.Since(began)
+	w.answers(answersAround)
+	w.load.Stop()
+	defer w.load.Start()
+	var r *faults.Report
+	for deadline := time.Now().Add(settleWithin); ; { // requests may still come from RabbitMQ
+		r = &faults.Report{}
+		soon, cancel := context.WithTimeout(ctx, settleWithin/3)
+		if journals, err := w.journals(ctx, w.load.Queues()); err == nil {
+			crowd.Check(soon, r, journals)
+		}
+		cancel()
+		if r.Frames > 0 && r.Err() == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			w.t.Errorf("sockets that come back at once (seed %d): %v", w.seed, r.Err())
+			break
+		}
+	}
+	w.t.Logf("%d sockets were back after %s, and were sent %d events", n, took, r.Frames)
+	return map[string]time.Duration{"all": took}
 }
 
 // signalled sends a signal to a node's process.

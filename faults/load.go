@@ -54,7 +54,7 @@ type Load struct {
 	sender    *sender
 
 	probes             int
-	forgetful          atomic.Bool
+	forgetful, dirty   atomic.Bool
 	running, following sync.WaitGroup
 	stop, end          context.CancelFunc
 }
@@ -225,6 +225,9 @@ func (l *Load) Transfers(n int) (wait func()) {
 		via.close()
 	}
 }
+
+// Dirty has every request be published twice, and every third be poison.
+func (l *Load) Dirty(on bool) { l.dirty.Store(on) }
 
 // Forgetful has the clients take it that the store has lost tickets.
 func (l *Load) Forgetful() { l.forgetful.Store(true) }
