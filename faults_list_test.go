@@ -23,14 +23,14 @@ const worldNodes = 3
 // worldFaults are those of issue 4, in the order in which a world suffers them:
 // that after which the store has lost something comes last.
 var worldFaults = []fault{
-	{name: "kill -9 of a node", do: killNode},
+	{name: "kill -9 of a node", do: killNode, p50: 1500 * time.Millisecond, p99: 3 * time.Second},
 	{name: "SIGTERM of a node", do: stopNode, clean: true},
 	{name: "a node joins", do: joinNode, clean: true},
 	{name: "rolling restart of all", do: rollNodes, clean: true},
-	{name: "SIGSTOP of a node for 12 s", do: pauseNode},
+	{name: "SIGSTOP of a node for 12 s", do: pauseNode, p50: 8 * time.Second, p99: 8 * time.Second},
 	{name: "a cut between two nodes", do: cutNodes(faults.Cut, faults.Cut)},
 	{name: "a cut between two nodes, one-way", do: cutNodes(faults.Mode{CutTo: true}, faults.Mode{CutFrom: true})},
-	{name: "a node cut off from Redis", do: cutRedis},
+	{name: "a node cut off from Redis", do: cutRedis, p50: 8 * time.Second, p99: 8 * time.Second},
 	{name: "answers of Redis swallowed", do: during(faults.Mode{Swallow: true}, time.Second, 5*time.Second)},
 	{name: "Redis slow by 200 ms", do: during(faults.Mode{Delay: 200 * time.Millisecond}, 3*time.Second, 30*time.Second)},
 	{name: "kill -9 of Redis", do: killRedis},
@@ -42,7 +42,7 @@ var worldFaults = []fault{
 	{name: "poison and duplicates in the stream", do: dirtyStream},
 	{name: "a wall clock an hour off", do: wrongClock},
 	{name: "a slow WebSocket reader", do: slowReader},
-	{name: "sockets that come back at once", do: crowdReturns},
+	{name: "sockets that come back at once", do: crowdReturns, p50: 10 * time.Second, p99: 10 * time.Second},
 	{name: "a grain that panics", do: panicGrain},
 	{name: "transfers cut in the middle", do: cutTransfers},
 	{name: "Redis rolled back", do: rollBack, lossy: true},

@@ -34,6 +34,9 @@ type fault struct {
 	lossy bool
 	// clean faults must not make a single request fail.
 	clean bool
+	// p50 and p99 bound, in the long form, how long the queues of the node that
+	// was hit pause; zero: they are not bounded.
+	p50, p99 time.Duration
 }
 
 // result is a fault's line in the table.
@@ -73,6 +76,13 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	report(t, results)
+	for _, f := range worldFaults {
+		if r := results[f.name]; *faultLong && r != nil && f.p99 > 0 {
+			if p50, p99 := faults.Percentile(r.pauses, 50), faults.Percentile(r.pauses, 99); p50 > f.p50 || p99 > f.p99 {
+				t.Errorf("%s: queues paused for %s at p50 and %s at p99, where %s and %s are the bounds", f.name, p50, p99, f.p50, f.p99)
+			}
+		}
+	}
 }
 
 // warmUp has every part work once, and notes what a node at rest has.
