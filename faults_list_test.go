@@ -23,14 +23,14 @@ const worldNodes = 3
 // worldFaults are those of issue 4, in the order in which a world suffers them:
 // that after which the store has lost something comes last.
 var worldFaults = []fault{
-	{name: "kill -9 of a node", do: killNode},
+	{name: "kill -9 of a node", do: killNode, p50: 1500 * time.Millisecond, p99: 3 * time.Second},
 	{name: "SIGTERM of a node", do: stopNode, clean: true},
 	{name: "a node joins", do: joinNode, clean: true},
 	{name: "rolling restart of all", do: rollNodes, clean: true},
-	{name: "SIGSTOP of a node for 12 s", do: pauseNode},
+	{name: "SIGSTOP of a node for 12 s", do: pauseNode, p50: 8 * time.Second, p99: 8 * time.Second},
 	{name: "a cut between two nodes", do: cutNodes(faults.Cut, faults.Cut)},
 	{name: "a cut between two nodes, one-way", do: cutNodes(faults.Mode{CutTo: true}, faults.Mode{CutFrom: true})},
-	{name: "a node cut off from Redis", do: cutRedis},
+	{name: "a node cut off from Redis", do: cutRedis, p50: 8 * time.Second, p99: 8 * time.Second},
 	{name: "answers of Redis swallowed", do: during(faults.Mode{Swallow: true}, time.Second, 5*time.Second)},
 	{name: "Redis slow by 200 ms", do: during(faults.Mode{Delay: 200 * time.Millisecond}, 3*time.Second, 30*time.Second)},
 	{name: "kill -9 of Redis", do: killRedis},
@@ -39,8 +39,10 @@ var worldFaults = []fault{
 	{name: "disk full", do: fullDisk},
 	{name: "kill -9 of RabbitMQ", do: killRabbit},
 	{name: "MySQL stopped", do: stopDatabase},
+	{name: "poison and duplicates in the stream", do: dirtyStream},
 	{name: "a wall clock an hour off", do: wrongClock},
 	{name: "a slow WebSocket reader", do: slowReader},
+	{name: "sockets that come back at once", do: crowdReturns, p50: 10 * time.Second, p99: 10 * time.Second},
 	{name: "a grain that panics", do: panicGrain},
 	{name: "transfers cut in the middle", do: cutTransfers},
 	{name: "Redis rolled back", do: rollBack, lossy: true},
@@ -104,6 +106,8 @@ func (w *world) stop(n *worldNode) {
 	w.t.Helper()
 	if code, took := n.stop(); code != 0 || took > 30*time.Second {
 		w.t.Errorf("%s ended with exit code %d after %s", n.name, code, took)
+	} else {
+		w.t.Logf("%s stopped within %s", n.name, took.Round(time.Millisecond))
 	}
 	w.balancer.Drop(n.name)
 }
@@ -215,6 +219,7 @@ func rollBack(w *world) map[string]time.Duration {
 	w.must(os.CopyFS(old, os.DirFS(w.redis.Dir())))
 	w.must(w.redis.Resume())
 	w.answers(answersAround)
+	w.load.Forgetful()
 	w.redis.Kill()
 	w.must(os.RemoveAll(w.redis.Dir()))
 	w.must(os.CopyFS(w.redis.Dir(), os.DirFS(old)))
@@ -263,6 +268,15 @@ func killRabbit(w *world) map[string]time.Duration {
 	return nil
 }
 
+// dirtyStream has every request come twice, and every third be poison. Some are
+// always among them.
+func dirtyStream(w *world) map[string]time.Duration {
+	w.load.Dirty(true)
+	w.answers(2 * answersAround)
+	w.load.Dirty(false)
+	return nil
+}
+
 func stopDatabase(w *world) map[string]time.Duration {
 	w.database.Kill()
 	last(5*time.Second, time.Minute)
@@ -276,6 +290,44 @@ func slowReader(w *world) map[string]time.Duration {
 	last(3*time.Second, 30*time.Second)
 	goOn()
 	return nil
+}
+
+// crowdReturns: thousands of sessions of all nodes end at once, and come back.
+func crowdReturns(w *world) map[string]time.Duration {
+	n := 1000
+	if *faultLong {
+		n = 5000
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	crowd, err := w.load.NewCrowd(ctx, n)
+	w.must(err)
+	defer crowd.Close()
+	began := time.Now()
+	crowd.Cut()
+	w.must(crowd.Back(ctx))
+	took := time.Since(began)
+	w.answers(answersAround)
+	w.load.Stop()
+	defer w.load.Start()
+	var r *faults.Report
+	for deadline := time.Now().Add(settleWithin); ; { // requests may still come from RabbitMQ
+		r = &faults.Report{}
+		soon, cancel := context.WithTimeout(ctx, settleWithin/3)
+		if journals, err := w.journals(ctx, w.load.Queues()); err == nil {
+			crowd.Check(soon, r, journals)
+		}
+		cancel()
+		if r.Frames > 0 && r.Err() == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			w.t.Errorf("sockets that come back at once (seed %d): %v", w.seed, r.Err())
+			break
+		}
+	}
+	w.t.Logf("%d sockets were back after %s, and were sent %d events", n, took, r.Frames)
+	return map[string]time.Duration{"all": took}
 }
 
 // signalled sends a signal to a node's process.

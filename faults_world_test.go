@@ -37,8 +37,8 @@ type world struct {
 	load     *faults.Load
 	dice     *rand.Rand
 	reader   *caller
-	rest     map[string]float64 // what a node at rest has
-	lossy    bool               // the store was set back
+	rest     map[string]int // what a node at rest has
+	lossy    bool           // the store was set back
 }
 
 // worldNode is a place for a node: it may be killed and started again there.
@@ -140,11 +140,13 @@ func (w *world) start(n *worldNode, more ...string) {
 	w.t.Helper()
 	env := append([]string{"NOWSERVING_ADMIN_PASSWORD=" + adminPassword}, n.env...)
 	env = append(env, more...)
+	began := time.Now()
 	n.process = startNodeWith(w.t, env, n.dir,
 		"--cluster-provider", "redis", "--cluster-addr", n.addr, "--redis-url", "redis://"+n.redis.Addr(), "--database-url", w.dbURL, "--amqp-url", w.broker.URL(), "--ops-addr", "127.0.0.1:0",
 		"--token-keys", testRing, "--data-keys", testRing)
 	eventually(w.t, n.name+" is ready", func() bool { return ready(w.t, n.url) == "200 ready" })
 	w.balancer.Put(n.name, n.url)
+	w.t.Logf("%s started within %s", n.name, time.Since(began).Round(time.Millisecond))
 }
 
 // journals reads all of them anew, from the store itself.

@@ -30,6 +30,9 @@ type answer struct {
 // errNotSent: the attempt certainly did not reach a node.
 var errNotSent = errors.New("faults: no node took the connection")
 
+// errSentAway: the node is leaving, and has not carried the command out.
+var errSentAway = errors.New("faults: the node is leaving")
+
 // transport sends an operation to a node once.
 type transport interface {
 	try(url string, o *Op) (answer, error)
@@ -99,17 +102,20 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 	o.Status, o.Code = a.status, a.code
 	switch {
 	case errors.Is(err, errNotSent):
-		c.figures.failed(c.o.History.Now(), url, "refused")
+		c.figures.failed("refused")
 		c.o.Nodes.failed(url)
 		return false
+	case errors.Is(err, errSentAway):
+		c.figures.failed("closed 1012")
+		return false
 	case err != nil:
-		c.figures.failed(c.o.History.Now(), url, "broken")
+		c.figures.broken(url, err)
 		return o.Key == ""
 	case a.status == http.StatusUnauthorized:
 		_ = c.auth.renew(url) // the next attempt sees whether it did
 		return false
 	case a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests:
-		c.figures.failed(c.o.History.Now(), url, a.code)
+		c.figures.failed(a.code)
 		if o.Key == "" && a.code != "outcome_unknown" {
 			o.Outcome = Refused
 		}
@@ -119,6 +125,9 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 		return true
 	case a.status < 300:
 		o.Outcome, o.Version, o.Told, o.Replayed = Accepted, a.version, a.ticket, a.replayed
+		return true
+	case a.status == http.StatusNotFound && c.forgetful.Load():
+		o.Outcome = Refused // of a ticket that the store has lost
 		return true
 	case a.status >= 500 || !slices.Contains(expected, a.code):
 		c.figures.unexpected("%s %+v was answered %d %s", o.Command, *o, a.status, a.code)

@@ -16,15 +16,25 @@ type figures struct {
 	latencies []time.Duration
 	surprises []string
 	surprised int
+	breaks    []string // of connections, the first few
 	answers   int
 	more      chan struct{} // closed at the next answer
 }
 
 // failed counts an attempt that was not answered as a client wishes.
-func (f *figures) failed(_ time.Duration, _, what string) {
+func (f *figures) failed(what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failures[what]++
+}
+
+// broken counts an attempt that ended without an answer.
+func (f *figures) broken(url string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failures["broken"]++; len(f.breaks) < maxTold {
+		f.breaks = append(f.breaks, fmt.Sprintf("%s: %v", url, err))
+	}
 }
 
 // unexpected is an answer that no fault excuses.
@@ -78,13 +88,15 @@ type Figures struct {
 	P50, P99, Longest       time.Duration
 	// Surprises are answers that no fault excuses.
 	Surprises []string
+	// Breaks are what the first connections that broke off ended with.
+	Breaks []string
 }
 
 func (f *figures) take() Figures {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	slices.Sort(f.latencies)
-	out := Figures{Codes: f.failures, Answers: len(f.latencies), Surprises: f.surprises}
+	out := Figures{Codes: f.failures, Answers: len(f.latencies), Surprises: f.surprises, Breaks: f.breaks}
 	for code, n := range f.failures {
 		switch code {
 		case "refused":
@@ -100,6 +112,7 @@ func (f *figures) take() Figures {
 	out.P50, out.P99 = Percentile(f.latencies, 50), Percentile(f.latencies, 99)
 	out.Longest = Percentile(f.latencies, 100)
 	f.failures, f.latencies, f.surprises, f.surprised = make(map[string]int), nil, nil, 0
+	f.breaks = nil
 	return out
 }
 

@@ -140,7 +140,7 @@ func (f *follower) take(text []byte) error {
 	case "pong":
 		return nil
 	case "reply": // a refused subscription: the queue cannot be reached
-		f.figures.failed(0, "", m.Error.Code)
+		f.figures.failed(m.Error.Code)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.conn.Close() // it comes back

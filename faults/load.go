@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -53,6 +54,7 @@ type Load struct {
 	sender    *sender
 
 	probes             int
+	forgetful, dirty   atomic.Bool
 	running, following sync.WaitGroup
 	stop, end          context.CancelFunc
 }
@@ -224,6 +226,12 @@ func (l *Load) Transfers(n int) (wait func()) {
 	}
 }
 
+// Dirty has every request be published twice, and every third be poison.
+func (l *Load) Dirty(on bool) { l.dirty.Store(on) }
+
+// Forgetful has the clients take it that the store has lost tickets.
+func (l *Load) Forgetful() { l.forgetful.Store(true) }
+
 // Slow has a follower stop reading until the answer is called.
 func (l *Load) Slow(i int) (goOn func()) {
 	f, slow := l.followers[i], make(chan struct{})
@@ -242,8 +250,8 @@ func (l *Load) Slow(i int) (goOn func()) {
 func (f *figures) closed(err error) {
 	var c *websocket.CloseError
 	if errors.As(err, &c) {
-		f.failed(0, "", fmt.Sprint("closed ", c.Code))
+		f.failed(fmt.Sprint("closed ", c.Code))
 		return
 	}
-	f.failed(0, "", "closed")
+	f.failed("closed")
 }

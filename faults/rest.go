@@ -175,11 +175,11 @@ func (c *client) read(queue string, limit int) *Read {
 	r.Answered = c.o.History.Now()
 	switch {
 	case errors.Is(err, errNotSent):
-		c.figures.failed(r.Answered, at, "refused")
+		c.figures.failed("refused")
 		c.o.Nodes.failed(at)
 		return nil
 	case err != nil:
-		c.figures.failed(r.Answered, at, "broken")
+		c.figures.broken(at, err)
 		return nil
 	case response.StatusCode == http.StatusUnauthorized:
 		_ = c.auth.renew(at)
@@ -187,7 +187,7 @@ func (c *client) read(queue string, limit int) *Read {
 	case response.StatusCode != http.StatusOK:
 		var p struct{ Code string }
 		_ = json.Unmarshal(text, &p)
-		c.figures.failed(r.Answered, at, p.Code)
+		c.figures.failed(p.Code)
 		return nil
 	}
 	var page struct {

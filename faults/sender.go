@@ -29,7 +29,7 @@ type sender struct {
 func (s *sender) next() Request {
 	s.count++
 	id := fmt.Sprintf("%s-%d", s.name, s.count)
-	return Request{Queue: s.queues[s.count%len(s.queues)], ID: id, Mark: id, Poison: s.count%53 == 7}
+	return Request{Queue: s.queues[s.count%len(s.queues)], ID: id, Mark: id, Poison: s.count%53 == 7 || s.dirty.Load() && s.count%3 == 0}
 }
 
 // run publishes until stop, and then only what is not confirmed yet.
@@ -80,7 +80,7 @@ func (s *sender) publish(batch []Request) (err error) {
 	var confirms []*amqp.DeferredConfirmation
 	for i, r := range batch {
 		times := 1
-		if i == 0 && s.count%2 == 0 {
+		if i == 0 && s.count%2 == 0 || s.dirty.Load() {
 			times = 2
 		}
 		for range times {

@@ -71,6 +71,9 @@ func (s *socket) try(at string, o *Op) (answer, error) {
 	if err != nil {
 		s.close()
 	}
+	if websocket.IsCloseError(err, 1012) {
+		return a, errSentAway
+	}
 	return a, err
 }
 

@@ -90,10 +90,13 @@ func (c *client) chooseOf(r *Read) *Op {
 }
 
 // CheckRounds holds the rounds that have been done since the last time against
-// what one queue doing one thing at a time would answer.
-func (l *Load) CheckRounds(r *Report) {
+// what one queue doing one thing at a time would answer. Where the store has
+// lost something they cannot be, and are forgotten.
+func (l *Load) CheckRounds(r *Report, whole bool) {
 	for _, t := range l.rounds {
-		CheckRounds(r, t.done[t.checked:], roundCapacity)
+		if whole {
+			CheckRounds(r, t.done[t.checked:], roundCapacity)
+		}
 		t.checked = len(t.done)
 	}
 }
