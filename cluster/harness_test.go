@@ -154,6 +154,7 @@ type echo struct {
 	node  func() *Node
 	id    string
 	held  []*actor.PID
+	added int
 }
 
 // Receive is the actor's only entry.
@@ -177,6 +178,11 @@ func (e *echo) Receive(ctx actor.Context) {
 				ctx.Send(pid, wrapperspb.String("freed"))
 			}
 			e.held = nil
+		case "add":
+			e.added++
+		case "count":
+			ctx.Respond(wrapperspb.String(fmt.Sprint(e.added)))
+			return
 		case "moved":
 			ctx.Respond(Moved{})
 			return

@@ -84,8 +84,8 @@ func (l *link) ask(ctx context.Context, o *outgoing) (any, error) {
 	l.last++
 	o.id = l.last
 	l.pending[o.id] = replied
+	l.out.put(o, maxPending+maxNews) // before the link can go down, or it would go out when it is up again
 	l.mu.Unlock()
-	l.out.put(o, maxPending+maxNews)
 	select {
 	case reply := <-replied:
 		return l.understand(ctx, reply)

@@ -101,14 +101,21 @@ func (s *server) Talk(stream talkServer) error {
 	return err
 }
 
+// read serves what comes, as long as it comes in time. The other node pings all
+// the while, and gives its link up after silentLink without an answer; what was
+// on its way for longer, held up by a network that was cut, or by a pause of this
+// process, it has sent again or given up by then. It must not be done now, for
+// whoever asked has another answer.
 func (c *conversation) read(stream talkServer) error {
-	for {
+	for heard := time.Now(); ; heard = time.Now() {
 		parcel, err := stream.Recv()
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
+		case time.Since(heard) > silentLink:
+			return status.Error(codes.DeadlineExceeded, errSilent.Error())
 		}
 		if parcel.Ping != 0 {
 			c.give(&reply{pong: parcel.Ping})
