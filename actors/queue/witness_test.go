@@ -81,10 +81,10 @@ func (w *witness) decidedOnce(c *Command, d Decision, err error) {
 // newEpoch goes on as after events were lost up to a version.
 func (w *witness) newEpoch(known uint64, epoch string, op OpID, now Time) *Event {
 	w.t.Helper()
-	seq, tickets := w.live.seq, len(w.live.Image().Tickets)
+	day, seq, tickets := w.live.day, w.live.seq, len(w.live.Image().Tickets)
 	e := w.live.NewEpoch(known, epoch, op, now)
 	w.apply(e)
-	if w.live.Version() <= known || w.live.Epoch() != epoch || w.live.seq <= seq || len(w.live.Image().Tickets) > tickets {
+	if w.live.Version() <= known || w.live.Epoch() != epoch || w.live.day == day && w.live.seq <= seq || len(w.live.Image().Tickets) > tickets {
 		w.t.Fatalf("the new epoch %s begins at version %d and sequence %d", w.live.Epoch(), w.live.Version(), w.live.seq)
 	}
 	return e
