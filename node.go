@@ -181,6 +181,7 @@ func (n *Node) follow(name string, sink actors.Sink) {
 	}
 	f := actors.NewJournalFollower(name, n.journal, sink, n.log)
 	f.Only(func(id string) bool { return n.member.Hosts(actors.QueueKind, id) })
+	f.WhereShort(func(id string) { n.projector.Note(id) }) // it reads the queue
 	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
 	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",

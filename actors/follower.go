@@ -88,6 +88,7 @@ type JournalFollower struct {
 	// sweepEvery is followSweep; a field for the tests to change.
 	sweepEvery time.Duration
 	mine       func(queue string) bool // nil: every queue
+	look       func(queue string)      // at a journal that is short
 	again      atomic.Bool
 
 	swept     string    // the queue up to which the sweep under way has come
@@ -101,12 +102,18 @@ type JournalFollower struct {
 func NewJournalFollower(name string, journal Journal, sink Sink, log *slog.Logger) *JournalFollower {
 	return &JournalFollower{
 		journal: journal, sink: sink, log: log.With("follower", name), line: newNewsLine(), sweepEvery: followSweep,
+		look: func(string) {},
 	}
 }
 
 // Only has the follower look for queues in which the sink is behind among those
 // only that mine picks: the others have followers of their own. Call it before Run.
 func (f *JournalFollower) Only(mine func(queue string) bool) { f.mine = mine }
+
+// WhereShort has look called with each queue whose journal seems to end before
+// what was followed of it: whoever has the queue sees then that it has lost
+// events, even where nobody asks for it. It must not block. Call it before Run.
+func (f *JournalFollower) WhereShort(look func(queue string)) { f.look = look }
 
 // Again has the follower look for such queues at once. It never blocks.
 func (f *JournalFollower) Again() {
@@ -210,8 +217,12 @@ func (f *JournalFollower) sweepPage(ctx context.Context, after string) (last str
 		return "", err
 	}
 	for i, id := range ids {
-		if f.mine == nil || f.mine(id) {
-			f.line.found(id, versions[i], at[i])
+		if f.mine != nil && !f.mine(id) {
+			continue
+		}
+		f.line.found(id, versions[i], at[i])
+		if versions[i] < at[i] {
+			f.look(id)
 		}
 	}
 	return ids[len(ids)-1], nil

@@ -138,6 +138,7 @@ func (f *JournalFollower) next(ctx context.Context, n *news, atLeast int) (p Par
 
 // tellLost says once of a queue that less is left of it than was followed.
 func (f *JournalFollower) tellLost(n *news, err error) {
+	f.look(n.id)
 	if !n.short {
 		n.short = true
 		f.log.Error("the store has lost events that were followed", "queue", n.id, "followed", n.at, "error", err)

@@ -136,6 +136,32 @@ func TestFollowerOfAJournalThatLostEvents(t *testing.T) {
 	}
 }
 
+// A queue whose journal has lost events is looked at although nobody asks for it.
+func TestSweepFindsLostEvents(t *testing.T) {
+	t.Parallel()
+	j, s := ownJournal(t), newSink()
+	for id, at := range map[string]uint64{"short": 4, "whole": 2, "new": 0} {
+		s.at[id] = at
+		newHistory(t, j, id).add(t, 2)
+	}
+	looked := make(chan string)
+	_, stop := follow(t, j, s, func(f *actors.JournalFollower) {
+		f.SweepEvery(time.Millisecond)
+		f.WhereShort(func(id string) { looked <- id })
+	})
+	for range 3 { // as long as it is short
+		if id := <-looked; id != "short" {
+			t.Errorf("looked at the queue %q", id)
+		}
+	}
+	go func() {
+		for range looked {
+		}
+	}()
+	stop()
+	close(looked)
+}
+
 // What other nodes have told of is known, whether the queue is followed or not.
 func TestHeardVersionsAreKnown(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,9 @@ import (
 const (
 	projectEvery = 200 * time.Millisecond
 	projectBatch = 256
-	sweepPage    = 1_000
+	// projectReaders bounds the queues that are asked at once.
+	projectReaders = 16
+	sweepPage      = 1_000
 )
 
 // QueueList is the list of queues in the directory, which follows the journals.
@@ -112,8 +114,7 @@ func (p *Projector) project(ctx context.Context) bool {
 		return false
 	}
 	views := make(map[string]*messages.View, len(ids))
-	for _, id := range ids {
-		v := p.queues.Read(ctx, &messages.Read{Queue: id, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
+	for id, v := range p.read(ctx, ids) {
 		gone := v.Problem != nil && v.Problem.Code == string(queue.QueueNotFound)
 		switch {
 		case v.Problem != nil && !gone, v.InTransit > 0:
@@ -137,6 +138,31 @@ func (p *Projector) project(ctx context.Context) bool {
 		return false
 	}
 	return more
+}
+
+// read describes queues, some at once: one that does not answer soon must not
+// keep the others waiting.
+func (p *Projector) read(ctx context.Context, ids []string) map[string]*messages.View {
+	var mu sync.Mutex
+	views := make(map[string]*messages.View, len(ids))
+	var readers sync.WaitGroup
+	next := make(chan string)
+	for range min(projectReaders, len(ids)) {
+		readers.Go(func() {
+			for id := range next {
+				v := p.queues.Read(ctx, &messages.Read{Queue: id, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
+				mu.Lock()
+				views[id] = v
+				mu.Unlock()
+			}
+		})
+	}
+	for _, id := range ids {
+		next <- id
+	}
+	close(next)
+	readers.Wait()
+	return views
 }
 
 func (p *Projector) take() (ids []string, more bool) {

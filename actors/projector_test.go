@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -73,5 +74,32 @@ func TestStartDeliversWhatACrashLeftInTransit(t *testing.T) {
 	}
 	if v, _ := list.KnownVersions(context.Background(), []string{"a"}); v[0] != 3 {
 		t.Fatalf("the list has the source at version %d", v[0])
+	}
+}
+
+// Queues that take their time are asked beside each other.
+func TestProjectorAsksQueuesAtOnce(t *testing.T) {
+	t.Parallel()
+	const together = 10
+	var waiting sync.WaitGroup
+	waiting.Add(together)
+	queues := actors.NewQueues(func(context.Context, string, string, any) (any, error) {
+		waiting.Done()
+		waiting.Wait()
+		return &messages.View{Version: 7}, nil
+	}, func(error) bool { return false })
+	list := &listed{views: make(map[string]*messages.View)}
+	p := actors.NewProjector(queues, ownJournal(t), list, slog.New(slog.DiscardHandler))
+	for i := range together {
+		p.Note(fmt.Sprint(i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = p.Run(ctx) })
+	<-p.CaughtUp()
+	cancel()
+	running.Wait()
+	if v, _ := list.KnownVersions(t.Context(), []string{"0", "9"}); v[0] != 7 || v[1] != 7 {
+		t.Errorf("listed are versions %v", v)
 	}
 }
