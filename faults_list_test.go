@@ -188,11 +188,14 @@ func killRedis(w *world) map[string]time.Duration {
 // wrongClock starts a node again whose wall clock is an hour fast.
 func wrongClock(w *world) map[string]time.Duration {
 	n := w.one()
-	w.stop(n)
-	w.start(n, testClock+"=1h")
+	again := func(more ...string) {
+		w.balancer.Drop(n.name)
+		n.kill()
+		w.start(n, more...)
+	}
+	again(testClock + "=1h")
 	w.answers(2 * answersAround)
-	w.stop(n)
-	w.start(n)
+	again()
 	return nil
 }
 

@@ -51,7 +51,7 @@ type result struct {
 
 const (
 	// answersAround is how many answers come before and after each fault.
-	answersAround = 250
+	answersAround = 150
 	answersWithin = 60 * time.Second
 )
 

@@ -112,32 +112,49 @@ func arguments(o *Op) string {
 
 func (r *rest) try(at string, o *Op) (answer, error) {
 	method, path, body := request(o)
-	response, text, err := r.call(at, method, path, body, o.Key)
+	re, err := r.call(at, method, path, body, o.Key)
 	if err != nil {
 		return answer{}, err
 	}
-	a := answer{status: response.StatusCode, replayed: response.Header.Get("Idempotent-Replayed") != ""}
+	a := answer{status: re.status, replayed: re.header.Get("Idempotent-Replayed") != ""}
 	if a.status == http.StatusNoContent {
 		return a, nil
 	}
 	if a.status < 300 {
-		a.version = versionOf(response)
-		return a, json.Unmarshal(text, &a.ticket)
+		a.version = re.version()
+		return a, json.Unmarshal(re.text, &a.ticket)
 	}
-	var p struct{ Code string }
-	_ = json.Unmarshal(text, &p)
-	a.code = p.Code
+	a.code = re.code()
 	return a, nil
 }
 
+// reply is what came back of one request.
+type reply struct {
+	status int
+	header http.Header
+	text   []byte
+}
+
+func (r *reply) version() uint64 {
+	v, _ := strconv.ParseUint(strings.Trim(r.header.Get("ETag"), `"`), 10, 64)
+	return v
+}
+
+// code is the problem's.
+func (r *reply) code() string {
+	var p struct{ Code string }
+	_ = json.Unmarshal(r.text, &p)
+	return p.Code
+}
+
 // call sends one request. The error is errNotSent where no node took it.
-func (r *rest) call(at, method, path, body, key string) (*http.Response, []byte, error) {
+func (r *rest) call(at, method, path, body, key string) (*reply, error) {
 	if at == "" {
-		return nil, nil, errNotSent // there is no node
+		return nil, errNotSent // there is no node
 	}
 	q, err := http.NewRequest(method, at+"/api/v1"+path, strings.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	q.Header.Set("Authorization", "Bearer "+r.auth.token(at))
 	if key != "" {
@@ -145,11 +162,11 @@ func (r *rest) call(at, method, path, body, key string) (*http.Response, []byte,
 	}
 	response, err := r.client.Do(q)
 	if err != nil {
-		return nil, nil, sentOrNot(err)
+		return nil, sentOrNot(err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	return response, text, err
+	return &reply{response.StatusCode, response.Header, text}, err
 }
 
 // sentOrNot tells a connection that was refused from one that broke.
@@ -161,17 +178,12 @@ func sentOrNot(err error) error {
 	return err
 }
 
-func versionOf(r *http.Response) uint64 {
-	v, _ := strconv.ParseUint(strings.Trim(r.Header.Get("ETag"), `"`), 10, 64)
-	return v
-}
-
 // read reads a queue's lists, up to a number of tickets, and writes down what
 // it was shown. It gives nil where it was not answered.
 func (c *client) read(queue string, limit int) *Read {
 	r := &Read{Queue: queue, Sent: c.o.History.Now(), States: make(map[string]string), Priorities: make(map[string]int)}
 	at := c.o.Nodes.pick(c.random)
-	response, text, err := c.reader.call(at, http.MethodGet, fmt.Sprintf("/queues/%s/tickets?limit=%d", queue, limit), "", "")
+	re, err := c.reader.call(at, http.MethodGet, fmt.Sprintf("/queues/%s/tickets?limit=%d", queue, limit), "", "")
 	r.Answered = c.o.History.Now()
 	switch {
 	case errors.Is(err, errNotSent):
@@ -181,24 +193,22 @@ func (c *client) read(queue string, limit int) *Read {
 	case err != nil:
 		c.figures.broken(at, err)
 		return nil
-	case response.StatusCode == http.StatusUnauthorized:
+	case re.status == http.StatusUnauthorized:
 		_ = c.auth.renew(at)
 		return nil
-	case response.StatusCode != http.StatusOK:
-		var p struct{ Code string }
-		_ = json.Unmarshal(text, &p)
-		c.figures.failed(p.Code)
+	case re.status != http.StatusOK:
+		c.figures.failed(re.code())
 		return nil
 	}
 	var page struct {
 		Items []Ticket
 		Next  *string
 	}
-	if err := json.Unmarshal(text, &page); err != nil {
+	if err := json.Unmarshal(re.text, &page); err != nil {
 		c.figures.unexpected("a list of %s: %v", queue, err)
 		return nil
 	}
-	r.Version, r.Whole = versionOf(response), page.Next == nil
+	r.Version, r.Whole = re.version(), page.Next == nil
 	for _, t := range page.Items {
 		if t.State == "waiting" {
 			r.Waiting = append(r.Waiting, t.ID)

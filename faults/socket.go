@@ -27,6 +27,9 @@ type frame struct {
 func dial(a *auth, at string) (*websocket.Conn, error) {
 	dialer := websocket.Dialer{Subprotocols: []string{"nowserving.v1"}, HandshakeTimeout: 5 * time.Second}
 	conn, response, err := dialer.Dial("ws"+strings.TrimPrefix(at, "http")+"/api/v1/ws", http.Header{"Authorization": {"Bearer " + a.token(at)}})
+	if response != nil {
+		_ = response.Body.Close()
+	}
 	if err != nil {
 		if response != nil && response.StatusCode == http.StatusUnauthorized {
 			_ = a.renew(at)
