@@ -193,6 +193,29 @@ func TestDeadNodeIsReplacedBeforeItsLeaseEnds(t *testing.T) {
 	w.together(nodes[:2]...)
 }
 
+func TestTwoDeadNodesAreReplacedBeforeTheirLeasesEnd(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.startAll(3)
+	const grains = 30
+	for i := range grains {
+		if _, err := ask(nodes[0], fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.kill(nodes[1])
+	w.kill(nodes[2])
+	began := time.Now()
+	for i := range grains {
+		if at, err := ask(nodes[0], fmt.Sprint(i)); err != nil || at != nodes[0].Addr() {
+			t.Fatalf("%s, %v", at, err)
+		}
+	}
+	t.Logf("all answer again after %s", time.Since(began))
+	if took := time.Since(began); took > leaseTime {
+		t.Errorf("all answer again after %s, no sooner than the leases ended", took)
+	}
+}
+
 // A node whose lease has ended serves nobody, and joins again by itself.
 func TestNodeWithoutItsLeaseServesNothing(t *testing.T) {
 	w := newWorld(t)
