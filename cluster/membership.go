@@ -41,6 +41,7 @@ type membership struct {
 
 	mu         sync.Mutex // one change at a time
 	self       Member
+	over       bool // it has left for good
 	life       atomic.Pointer[life]
 	refreshing sync.Mutex
 }
@@ -100,6 +101,9 @@ func (m *membership) hurry() {
 func (m *membership) beat(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.over {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
 	defer cancel()
 	if m.life.Load() != nil && !m.holds() {
@@ -222,6 +226,7 @@ func (m *membership) leaving(ctx context.Context) {
 func (m *membership) left(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.over = true
 	m.until.Store(0)
 	if m.leases == nil || m.life.Swap(nil) == nil {
 		return
