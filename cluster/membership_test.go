@@ -1,6 +1,9 @@
 package cluster
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // A beat may come between giving the lease back and the end of the beats.
 func TestNodeThatHasLeftJoinsNoMore(t *testing.T) {
@@ -11,5 +14,34 @@ func TestNodeThatHasLeftJoinsNoMore(t *testing.T) {
 	n.members.beat(t.Context())
 	if n.Joined() {
 		t.Error("it is a member again")
+	}
+}
+
+// Where Redis has lost the last changes, those that come then must not bear the
+// numbers of views that somebody knows already.
+func TestViewsOfARollbackHaveOtherNumbers(t *testing.T) {
+	w := newWorld(t)
+	l, err := newLeases(w.redis.URL(), w.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.close() })
+	join := func(m Member) uint64 {
+		t.Helper()
+		v, err := l.join(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Number
+	}
+	join(Member{Addr: "a", Life: "1", Roles: []string{HostRole}})
+	before := l.rdb.HGetAll(t.Context(), l.key).Val()
+	lost := join(Member{Addr: "b", Life: "1", Roles: []string{HostRole}})
+	w.eventually("a millisecond has passed", func() bool { return l.rdb.Time(t.Context()).Val().UnixMilli() > int64(lost) })
+	if err := errors.Join(l.rdb.Del(t.Context(), l.key).Err(), l.rdb.HSet(t.Context(), l.key, before).Err()); err != nil {
+		t.Fatal(err)
+	}
+	if again := join(Member{Addr: "b", Life: "2", Roles: []string{HostRole}}); again <= lost {
+		t.Errorf("the view after the rollback has number %d, one that was lost %d", again, lost)
 	}
 }
