@@ -207,18 +207,25 @@ func (m *membership) seeNewer(v *View) {
 	}
 }
 
-// leaving tells the others to take over what is here.
+// leaving tells the others to take over what is here, and waits until they can
+// know of it, the life is over, or ctx is.
 func (m *membership) leaving(ctx context.Context) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.self.Leaving = true
-	if m.leases == nil || m.life.Load() == nil {
+	m.mu.Unlock()
+	life := m.life.Load()
+	if m.leases == nil || life == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
-	defer cancel()
-	if v, err := m.leases.renew(ctx, m.self); err == nil {
-		m.see(v)
+	m.hurry()
+	for v := m.view(); !v.leaves(m.addr); v = m.view() {
+		select {
+		case <-v.changed:
+		case <-life.over:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

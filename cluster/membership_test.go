@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 )
 
 // A beat may come between giving the lease back and the end of the beats.
@@ -43,5 +46,38 @@ func TestViewsOfARollbackHaveOtherNumbers(t *testing.T) {
 	}
 	if again := join(Member{Addr: "b", Life: "2", Roles: []string{HostRole}}); again <= lost {
 		t.Errorf("the view after the rollback has number %d, one that was lost %d", again, lost)
+	}
+}
+
+// The others must know of it, or nothing is handed over.
+func TestLeaveWaitsForRedis(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.startAll(2)
+	for i := range 20 {
+		if _, err := ask(nodes[1], fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.redis.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		nodes[0].Leave(ctx)
+	}()
+	select {
+	case <-left:
+		t.Error("it gave up")
+	case <-time.After(leaseCallWithin + 200*time.Millisecond): // a call of it has failed by now
+	}
+	if err := w.redis.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	<-left
+	if got := nodes[0].Activations(); got != 0 {
+		t.Errorf("%d grains are still there", got)
 	}
 }

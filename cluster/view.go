@@ -41,6 +41,11 @@ func newView(number uint64, members []Member) *View {
 // has tells whether the member is in the view in that life.
 func (v *View) has(m Member) bool { return slices.ContainsFunc(v.Members, m.same) }
 
+// leaves tells whether the member at an address says that it leaves.
+func (v *View) leaves(addr string) bool {
+	return slices.ContainsFunc(v.Members, func(m Member) bool { return m.Addr == addr && m.Leaving })
+}
+
 // owner is the member on which a grain lives: of the hosts the one that ranks
 // highest for it, so that a host that comes or goes moves its own grains only.
 // Those that leave host nothing, unless nobody else does.
