@@ -81,3 +81,34 @@ func TestLeaveWaitsForRedis(t *testing.T) {
 		t.Errorf("%d grains are still there", got)
 	}
 }
+
+// A request that has waited for long already waits for the node to join again, too.
+func TestRequestOutlastsAMomentWithoutLease(t *testing.T) {
+	w := newWorld(t)
+	n := w.start(func(o *Options) { o.Roles = []string{"gateway"} })
+	w.together(n)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := ask(n, "1")
+		answered <- err
+	}()
+	stay := func(d time.Duration) {
+		t.Helper()
+		select {
+		case err := <-answered:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(d):
+		}
+	}
+	stay(outWait + maxPause)
+	func() {
+		n.members.mu.Lock()
+		defer n.members.mu.Unlock()
+		n.members.lapse(errors.New("a test"))
+		stay(2 * maxPause)
+	}()
+	w.together(n, w.start())
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}

@@ -175,7 +175,7 @@ func (n *Node) Request(ctx context.Context, kind, identity string, message any) 
 
 // insist goes on with a request after its first attempt has failed.
 func (n *Node) insist(ctx context.Context, v *View, key grainKey, message any, err error) (answer any, _ error) {
-	began, failed, lost := time.Now(), ErrUndelivered, false
+	held, failed, lost := time.Now(), ErrUndelivered, false
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		switch {
 		case errors.Is(err, errLost) && !lost:
@@ -186,7 +186,12 @@ func (n *Node) insist(ctx context.Context, v *View, key grainKey, message any, e
 		case errors.Is(err, ErrUndelivered):
 			return nil, failed
 		}
-		if n.members.leases == nil || !n.members.holds() && time.Since(began) > outWait {
+		switch {
+		case n.members.leases == nil:
+			return nil, failed
+		case n.members.holds():
+			held = time.Now()
+		case time.Since(held) > outWait:
 			return nil, failed
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause)) //nolint:gosec // jitter is no secret
