@@ -48,10 +48,11 @@ func (w *world) start(change ...func(*Options)) *Node {
 	}
 	var n *Node
 	o.Kinds = map[string]func(string) actor.Actor{"echo": func(id string) actor.Actor { return &echo{world: w, node: func() *Node { return n }, id: id} }}
-	n, err := Start(o)
+	n, err := New(o)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	n.Join()
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -73,16 +73,17 @@ type Node struct {
 	members *membership
 	links   *links
 
-	server  *grpc.Server
-	serving sync.WaitGroup
-	ctx     context.Context // over at the end
-	cancel  context.CancelFunc
-	stop    sync.Once
+	listener net.Listener
+	server   *grpc.Server
+	serving  sync.WaitGroup
+	ctx      context.Context // over at the end
+	cancel   context.CancelFunc
+	stop     sync.Once
 }
 
-// Start makes the node a member, or a member to be: it goes on trying. The
-// error says that it cannot listen.
-func Start(o Options) (*Node, error) {
+// New makes a node that is no member yet, and runs nothing before Join. The error
+// says that it cannot listen.
+func New(o Options) (*Node, error) {
 	if o.ActorLog == nil {
 		o.ActorLog = o.Log
 	}
@@ -95,15 +96,14 @@ func Start(o Options) (*Node, error) {
 	if o.RedisURL == "" {
 		n.members = newMembership(Member{Addr: "alone", Roles: []string{HostRole}}, nil, o.Log)
 		n.links = newLinks(n) // and never one
-	} else if err := n.startMember(); err != nil {
+	} else if err := n.newMember(); err != nil {
 		n.cancel()
 		return nil, err
 	}
-	n.serving.Go(n.grains.sweep)
 	return n, nil
 }
 
-func (n *Node) startMember() error {
+func (n *Node) newMember() error {
 	listener, err := net.Listen("tcp", n.options.Addr)
 	if err != nil {
 		return err
@@ -120,10 +120,18 @@ func (n *Node) startMember() error {
 	n.members.ended = func(error) { n.grains.dropAll() }
 	n.members.seen = n.seen
 	n.grains.before = n.before
-	n.server = newServer(n)
-	n.serving.Go(func() { _ = n.server.Serve(listener) }) // ends with Shutdown
-	n.serving.Go(func() { n.members.run(n.ctx) })
+	n.listener, n.server = listener, newServer(n)
 	return nil
+}
+
+// Join makes the node a member, or a member to be: it goes on trying. From now
+// on others may ask its grains, so that whatever these need must be there.
+func (n *Node) Join() {
+	n.serving.Go(n.grains.sweep)
+	if n.server != nil {
+		n.serving.Go(func() { _ = n.server.Serve(n.listener) }) // ends with Shutdown
+		n.serving.Go(func() { n.members.run(n.ctx) })
+	}
 }
 
 func newSystem(log *slog.Logger) *actor.ActorSystem {
