@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -111,4 +112,18 @@ func TestRequestOutlastsAMomentWithoutLease(t *testing.T) {
 	if err := <-answered; err != nil {
 		t.Error(err)
 	}
+}
+
+// What a host has left undone when it was lost is its own to do when it is back
+// before anybody else took over.
+func TestWhoJoinsIsToldToLookAfterItsGrains(t *testing.T) {
+	w := newWorld(t)
+	var told atomic.Int64
+	n := w.start(func(o *Options) { o.Gone = func() { told.Add(1) } })
+	w.together(n)
+	w.eventually("it is told", func() bool { return told.Load() == 1 })
+	n.members.mu.Lock()
+	n.members.lapse(errors.New("a test"))
+	n.members.mu.Unlock()
+	w.eventually("it is told again", func() bool { return told.Load() == 2 })
 }

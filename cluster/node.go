@@ -55,8 +55,9 @@ type Options struct {
 	Again func(message any) any
 	// Heard is told of what another node has told; see Node.Tell. It must not block.
 	Heard func(news any)
-	// Gone is told that a host is gone, which may have left something undone for
-	// its grains. It must not block.
+	// Gone is told that a host is gone, or that this node has joined: what a host,
+	// or an earlier life of this one, has left undone for its grains may have
+	// come to this node. It must not block.
 	Gone func()
 }
 
@@ -72,6 +73,7 @@ type Node struct {
 	grains  *grains
 	members *membership
 	links   *links
+	joined  *life // of which Gone was told; see seen
 
 	listener net.Listener
 	server   *grpc.Server
@@ -275,8 +277,13 @@ func (n *Node) before(ctx context.Context, key grainKey) {
 }
 
 // seen goes on with a new view: other links, and grains that live elsewhere now.
+// It is told of one view after the other.
 func (n *Node) seen(v *View) {
-	if n.links.follow(v) && n.options.Gone != nil {
+	gone, now := n.links.follow(v), n.members.life.Load()
+	if now != nil && now != n.joined {
+		n.joined, gone = now, true
+	}
+	if gone && n.options.Gone != nil {
 		n.options.Gone()
 	}
 	go n.grains.handOver(n.ctx, n.elsewhere)
