@@ -44,6 +44,7 @@ type membership struct {
 	over       bool // it has left for good
 	life       atomic.Pointer[life]
 	refreshing sync.Mutex
+	refreshes  atomic.Uint64 // that were begun
 }
 
 // life is the time from a join to the end of its lease.
@@ -167,11 +168,13 @@ func (m *membership) refresh(ctx context.Context, number uint64) {
 	if m.leases == nil || m.view().Number >= number {
 		return
 	}
-	m.refreshing.Lock() // who waits here finds it done
+	came := m.refreshes.Load()
+	m.refreshing.Lock()
 	defer m.refreshing.Unlock()
-	if m.view().Number >= number {
+	if m.view().Number >= number || m.refreshes.Load() > came { // another one was tried meanwhile
 		return
 	}
+	m.refreshes.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
 	defer cancel()
 	v, err := m.leases.view(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -126,4 +127,26 @@ func TestWhoJoinsIsToldToLookAfterItsGrains(t *testing.T) {
 	n.members.lapse(errors.New("a test"))
 	n.members.mu.Unlock()
 	w.eventually("it is told again", func() bool { return told.Load() == 2 })
+}
+
+// Many who want to know more wait for one look at Redis, not each for one of its own.
+func TestSlowRedisIsWaitedForOnce(t *testing.T) {
+	w := newWorld(t)
+	n := w.start()
+	w.together(n)
+	if err := w.redis.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { n.members.refresh(t.Context(), n.View().Number+1) })
+	}
+	all.Wait()
+	if took := time.Since(began); took > 4*leaseCallWithin {
+		t.Errorf("it took %s", took)
+	}
+	if err := w.redis.Resume(); err != nil {
+		t.Fatal(err)
+	}
 }
