@@ -150,3 +150,24 @@ func TestSlowRedisIsWaitedForOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// While one node leaves, its grains are where they were handed over to.
+func TestJoinWhileAnotherLeaves(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.startAll(3)
+	nodes[0].Leave(t.Context())
+	const grains = 60
+	for i := range grains {
+		if _, err := ask(nodes[0], fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	joining := w.start()
+	w.eventually("it is a member", func() bool { return joining.Joined() && joining.Reached() == 3 })
+	for i := range grains {
+		if _, err := ask(joining, fmt.Sprint(i)); err != nil {
+			t.Error(err)
+		}
+	}
+	w.noneTwice()
+}

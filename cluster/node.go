@@ -268,10 +268,10 @@ func (n *Node) Hosts(kind, identity string) bool {
 	return found && owner.Addr == n.members.addr && n.members.holds()
 }
 
-// before has the node that had a grain, as far as can be told, let go of it.
+// before has the nodes that may have had a grain let go of it.
 func (n *Node) before(ctx context.Context, key grainKey) {
 	v := n.members.view()
-	if had, found := v.before(key, n.members.addr); found {
+	for _, had := range v.before(key, n.members.addr) {
 		n.links.release(ctx, v, had, key)
 	}
 }

@@ -57,10 +57,19 @@ func (v *View) owner(key grainKey) (Member, bool) {
 	return m, ok
 }
 
-// before is the member on which a grain most probably lived before it came to
-// owner, by a join or because that one leaves.
-func (v *View) before(key grainKey, owner string) (Member, bool) {
-	return v.highest(key, func(m Member) bool { return m.Addr != owner })
+// before are the members on which a grain may have lived before it came to owner,
+// by a join or because one leaves: the one that ranks next, and where that one
+// leaves, and may have handed it over, the one after it too.
+func (v *View) before(key grainKey, owner string) (had []Member) {
+	for {
+		m, found := v.highest(key, func(m Member) bool { return m.Addr != owner && !slices.ContainsFunc(had, m.same) })
+		if !found {
+			return had
+		}
+		if had = append(had, m); !m.Leaving {
+			return had
+		}
+	}
 }
 
 // highest is rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping
