@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,6 +190,9 @@ func (e *echo) Receive(ctx actor.Context) {
 			return
 		case "again":
 			ctx.Respond(wrapperspb.String("again"))
+			return
+		case "large":
+			ctx.Respond(wrapperspb.String(strings.Repeat("x", maxParcel)))
 			return
 		}
 		ctx.Respond(wrapperspb.String(e.node().Addr()))

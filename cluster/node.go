@@ -167,7 +167,8 @@ const (
 // Request sends a message to a grain, wherever it lives, and waits for its
 // answer until the context is over. Where the grain's node is lost meanwhile, or
 // another one takes over, it is sent again. The errors are ErrUndelivered and
-// ErrNoAnswer.
+// ErrNoAnswer. Messages and answers are of protobuf; those of more than 62 MiB
+// cannot be sent to another node.
 func (n *Node) Request(ctx context.Context, kind, identity string, message any) (any, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -195,6 +196,8 @@ func (n *Node) insist(ctx context.Context, v *View, key grainKey, message any, e
 			}
 		case errors.Is(err, ErrUndelivered):
 			return nil, failed
+		case errors.Is(err, ErrNoAnswer):
+			return nil, err
 		}
 		switch {
 		case n.members.leases == nil:

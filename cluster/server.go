@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"nowserving/messages"
 )
@@ -166,9 +165,8 @@ func (c *conversation) pack(parcel *messages.TalkResponse, r *reply, view uint64
 	m := &messages.GrainReply{Id: r.id, View: view, Refusal: r.refusal}
 	if r.message != nil {
 		var err error
-		if m.Message, err = anypb.New(r.message); err != nil {
-			c.node.log.Error("an answer cannot be encoded", "error", err)
-			m.Refusal = messages.Refusal_REFUSAL_LOST
+		if m.Message, err = pack(r.message); err != nil { // and will not be another time
+			c.node.log.Error("an answer cannot be sent to another node", "error", err)
 		}
 	}
 	parcel.Replies = append(parcel.Replies, m)
@@ -262,16 +260,13 @@ func (c *conversation) pass(call *messages.GrainCall, owner Member, key grainKey
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
 		return
 	}
-	message, err := call.Message.UnmarshalNew()
-	if err != nil {
-		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
-		return
-	}
-	answer, err := l.ask(ctx, &outgoing{view: c.node.members.view().Number, key: key, message: message})
+	answer, err := l.ask(ctx, &outgoing{view: c.node.members.view().Number, key: key, content: call.Message})
 	m, ok := answer.(proto.Message)
 	switch {
 	case errors.Is(err, errNotHere):
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
+	case errors.Is(err, ErrNoAnswer):
+		c.give(&reply{id: call.Id})
 	case err != nil || !ok:
 		c.refuse(call, messages.Refusal_REFUSAL_LOST)
 	default:
