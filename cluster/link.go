@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -79,14 +80,13 @@ func (l *link) ask(ctx context.Context, o *outgoing) (any, error) {
 	o.within = within(ctx)
 	replied := make(chan *messages.GrainReply, 1)
 	l.mu.Lock()
-	if !l.up.Load() || len(l.pending) >= maxPending {
+	o.id = l.last + 1
+	// It is put before the link can go down, or it would go out when it is up again.
+	if !l.up.Load() || len(l.pending) >= maxPending || !l.out.put(o, maxPending+maxNews) {
 		l.mu.Unlock()
 		return nil, errNotHere
 	}
-	l.last++
-	o.id = l.last
-	l.pending[o.id] = replied
-	l.out.put(o, maxPending+maxNews) // before the link can go down, or it would go out when it is up again
+	l.last, l.pending[o.id] = o.id, replied
 	l.mu.Unlock()
 	select {
 	case reply := <-replied:
@@ -235,7 +235,7 @@ func (l *link) write(ctx context.Context, stream talkClient) error {
 		}
 		for more := true; more; {
 			var items []*outgoing
-			items, more = l.out.take(maxInParcel)
+			items, more = l.take()
 			for size := 0; len(items) > 0; items = items[1:] {
 				if size += items[0].into(parcel); size > fullParcel && len(items) > 1 {
 					if err := stream.Send(parcel); err != nil {
@@ -250,6 +250,15 @@ func (l *link) write(ctx context.Context, stream talkClient) error {
 			parcel = &messages.TalkRequest{}
 		}
 	}
+}
+
+// take gives what goes out next. What nobody waits for any more does not: whoever
+// asked has another answer.
+func (l *link) take() (items []*outgoing, more bool) {
+	items, more = l.out.take(maxInParcel)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(items, func(o *outgoing) bool { return !o.news && l.pending[o.id] == nil }), more
 }
 
 // into puts a call or news into a parcel and tells how many bytes it has.

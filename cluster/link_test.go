@@ -20,6 +20,32 @@ func (w *world) of(n *Node) string {
 	}
 }
 
+func call(t *testing.T, id, text string, view uint64) *outgoing {
+	t.Helper()
+	content, err := pack(wrapperspb.String(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &outgoing{view: view, key: grainKey{"echo", id}, content: content}
+}
+
+// Nor does it go out any more.
+func TestCallThatWasGivenUpIsNotSent(t *testing.T) {
+	w := newWorld(t)
+	n := w.start()
+	l := newLink(n, Member{Addr: "nobody"})
+	defer l.cancel()
+	l.up.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.ask(ctx, call(t, "1", "add", 0)); !errors.Is(err, errLost) {
+		t.Fatal(err)
+	}
+	if items, _ := l.take(); len(items) != 0 {
+		t.Error("it is sent")
+	}
+}
+
 // What cannot be sent is refused at once.
 func TestRequestThatCannotBeSent(t *testing.T) {
 	w := newWorld(t)
