@@ -29,6 +29,48 @@ func call(t *testing.T, id, text string, view uint64) *outgoing {
 	return &outgoing{view: view, key: grainKey{"echo", id}, content: content}
 }
 
+func (n *Node) linkTo(o *Node) *link {
+	return n.links.to(Member{Addr: o.Addr(), Life: o.members.life.Load().name})
+}
+
+// A call that waits until its node knows the members is not served when whoever
+// sent it has given the link up meanwhile.
+func TestCallOfAnEndedConversationIsNotServed(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.startAll(2)
+	id := w.of(nodes[1])
+	nodes[1].members.refreshing.Lock()
+	l, number := nodes[0].linkTo(nodes[1]), nodes[1].View().Number
+	lost, sent := make(chan error, 1), call(t, id, "add", number+1000)
+	go func() {
+		_, err := l.ask(t.Context(), sent)
+		lost <- err
+	}()
+	w.eventually("the call is on its way", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.last > 0
+	})
+	if _, err := l.ask(t.Context(), call(t, id, "hello", number)); err != nil {
+		t.Fatal(err) // it came behind
+	}
+	nodes[1].members.mu.Lock()
+	nodes[1].members.lapse(errors.New("a test"))
+	nodes[1].members.mu.Unlock()
+	if err := <-lost; !errors.Is(err, errLost) {
+		t.Fatal(err)
+	}
+	w.together(nodes...)
+	nodes[1].members.refreshing.Unlock()
+	answer, err := nodes[0].Request(t.Context(), "echo", id, wrapperspb.String("count"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := answer.(*wrapperspb.StringValue).Value; got != "0" {
+		t.Errorf("it was served %s times", got)
+	}
+}
+
 // Nor does it go out any more.
 func TestCallThatWasGivenUpIsNotSent(t *testing.T) {
 	w := newWorld(t)

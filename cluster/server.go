@@ -186,17 +186,24 @@ func (c *conversation) refuse(call *messages.GrainCall, why messages.Refusal) {
 
 // serve has a call answered; it does not wait.
 func (c *conversation) serve(call *messages.GrainCall) {
-	if call.View > c.node.members.view().Number {
-		go func() { // who called knows more of the members
-			c.node.members.refresh(c.ctx, call.View)
-			c.serveBy(call)
-		}()
+	if call.View <= c.node.members.view().Number {
+		c.serveBy(call)
 		return
 	}
-	c.serveBy(call)
+	came := time.Now()
+	go func() { // who called knows more of the members
+		if c.node.members.refresh(c.ctx, call.View); time.Since(came) > leaseCallWithin {
+			c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE) // see read
+			return
+		}
+		c.serveBy(call)
+	}()
 }
 
 func (c *conversation) serveBy(call *messages.GrainCall) {
+	if c.ctx.Err() != nil {
+		return // whoever called has sent it again
+	}
 	n, key := c.node, grainKey{call.Kind, call.Identity}
 	if !n.members.holds() {
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
