@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -121,5 +122,40 @@ func TestAnswerThatCannotBeSent(t *testing.T) {
 	}
 	if len(lost) > 0 {
 		t.Error("it was sent again")
+	}
+}
+
+// A connection that took long to be made is given its time to be answered on.
+func TestSlowConnectionIsKept(t *testing.T) {
+	w := newWorld(t)
+	lost := make(chan struct{}, 8)
+	first := w.start(func(o *Options) {
+		o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			select {
+			case <-time.After(silentLink - pingEvery):
+			case <-ctx.Done():
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}
+		o.Again = func(message any) any {
+			lost <- struct{}{}
+			return message
+		}
+	})
+	second := w.start()
+	w.together(first, second)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := first.Request(t.Context(), "echo", w.of(second), wrapperspb.String("hold"))
+		answered <- err
+	}()
+	select {
+	case <-lost:
+		t.Error("the link was given up")
+	case <-time.After(2 * pingEvery):
+	}
+	second.grains.free()
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }
