@@ -159,3 +159,18 @@ func TestSlowConnectionIsKept(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever waits for a grain that ends by itself is told so.
+func TestGrainThatEndsByItself(t *testing.T) {
+	w := newWorld(t)
+	again := func(o *Options) { o.Again = func(any) any { return wrapperspb.String("again") } }
+	first, second := w.start(again), w.start(again)
+	w.together(first, second)
+	for _, n := range []*Node{first, second} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		answer, err := first.Request(ctx, "echo", w.of(n), wrapperspb.String("quit"))
+		if cancel(); err != nil || answer.(*wrapperspb.StringValue).Value != "again" {
+			t.Errorf("%v, %v", answer, err)
+		}
+	}
+}
