@@ -222,7 +222,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 		Hosted:    func(id string) bool { return n.member.Hosts(actors.QueueKind, id) },
 		Moved:     cluster.Moved{},
 	})
-	n.announcer = actors.NewAnnouncer(func(news *messages.News) { n.member.Tell(roleGateway, news) })
+	n.announcer = actors.NewAnnouncer(func(news *messages.News) { n.member.Tell(news) })
 	o := cluster.Options{
 		Log: n.log, ActorLog: quieter(n.log), IdleAfter: idleAfter, Kinds: map[string]func(string) actor.Actor{actors.QueueKind: grains},
 		Name: n.config.ClusterName, Addr: n.config.ClusterAddr, Dial: n.config.Dial, Roles: n.config.roles,

@@ -296,9 +296,10 @@ func TestNewsReachTheOthers(t *testing.T) {
 	w := newWorld(t)
 	heard := make(chan string, 8)
 	told := func(o *Options) { o.Heard = func(news any) { heard <- news.(*wrapperspb.StringValue).Value } }
-	nodes := []*Node{w.start(), w.start(told), w.start(told)}
+	hostOnly := func(o *Options) { o.Roles = []string{HostRole} }
+	nodes := []*Node{w.start(), w.start(told), w.start(told, hostOnly)}
 	w.together(nodes...)
-	nodes[0].Tell("gateway", wrapperspb.String("news"))
+	nodes[0].Tell(wrapperspb.String("news"))
 	for range 2 {
 		select {
 		case got := <-heard:

@@ -95,8 +95,8 @@ func (ls *links) release(ctx context.Context, v *View, had Member, key grainKey)
 	}
 }
 
-// tell puts news on the way to all members with a role.
-func (ls *links) tell(role string, news any) {
+// tell puts news on the way to all members.
+func (ls *links) tell(news any) {
 	content, err := pack(news.(proto.Message))
 	if err != nil {
 		ls.node.log.Error("news cannot be sent to other nodes", "error", err)
@@ -105,7 +105,7 @@ func (ls *links) tell(role string, news any) {
 	ls.mu.RLock()
 	defer ls.mu.RUnlock()
 	for _, l := range ls.members {
-		if l.to.has(role) && l.isUp() {
+		if l.isUp() {
 			l.out.put(&outgoing{content: content, news: true}, maxNews)
 		}
 	}

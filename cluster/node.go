@@ -297,9 +297,8 @@ func (n *Node) elsewhere(key grainKey) bool {
 	return found && owner.Addr != n.members.addr
 }
 
-// Tell tells all other members with a role some news, which may be lost. It
-// does not block. The message must not be changed afterwards.
-func (n *Node) Tell(role string, news any) { n.links.tell(role, news) }
+// Tell tells all other members some news, which may be lost. It does not block.
+func (n *Node) Tell(news any) { n.links.tell(news) }
 
 // Reached counts the other members that this node can speak to directly.
 func (n *Node) Reached() int { return n.links.reached() }
