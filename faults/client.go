@@ -82,13 +82,17 @@ func (c *client) do(o *Op) {
 		c.o.History.addOp(o)
 		c.figures.latency(o.Answered - o.Sent)
 	}()
-	for {
+	for maybe := false; ; {
 		url := c.o.Nodes.pick(c.random)
 		a, err := c.via.try(url, o)
 		o.Attempts++
 		if c.settle(o, url, a, err) {
+			if o.Outcome == Refused && maybe {
+				o.Outcome = Unknown // an attempt before may still be on its way
+			}
 			return
 		}
+		maybe = maybe || err != nil && !errors.Is(err, errNotSent) && !errors.Is(err, errSentAway) || a.code == "outcome_unknown"
 		if c.o.History.Now()-o.Sent > giveUpAfter {
 			c.figures.unexpected("%s of %s was not answered in %s", o.Command, o.Client, giveUpAfter)
 			return
