@@ -43,6 +43,8 @@ type transport interface {
 type client struct {
 	*Load
 	name    string
+	nodes   *Nodes
+	figures *figures
 	via     transport
 	random  *rand.Rand
 	count   int
@@ -53,7 +55,7 @@ type client struct {
 
 func (l *Load) newClient(name string, seed uint64, via transport) *client {
 	return &client{
-		Load: l, name: name, via: via, random: rand.New(rand.NewPCG(seed, l.o.Seed)),
+		Load: l, name: name, nodes: l.o.Nodes, figures: &l.figures, via: via, random: rand.New(rand.NewPCG(seed, l.o.Seed)),
 		tickets: make(map[string][]string), active: make(map[string][]string), held: make(map[string][]string),
 	}
 }
@@ -83,7 +85,7 @@ func (c *client) do(o *Op) {
 		c.figures.latency(o.Answered - o.Sent)
 	}()
 	for maybe := false; ; {
-		url := c.o.Nodes.pick(c.random)
+		url := c.nodes.pick(c.random)
 		a, err := c.via.try(url, o)
 		o.Attempts++
 		if c.settle(o, url, a, err) {
@@ -107,7 +109,7 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 	switch {
 	case errors.Is(err, errNotSent):
 		c.figures.failed("refused")
-		c.o.Nodes.failed(url)
+		c.nodes.failed(url)
 		return false
 	case errors.Is(err, errSentAway):
 		c.figures.failed("closed 1012")
