@@ -247,7 +247,7 @@ func (g *grain) take(it *item) {
 	case g.state != nil:
 		g.decide(it)
 	case g.loading == nil && time.Now().Before(g.retryAt):
-		g.refuse(it, queue.ErrUnavailableNow)
+		g.refuse(it, g.whyNot())
 	case len(g.stash) >= maxStash:
 		g.refuse(it, queue.ErrUnavailableNow)
 	default:
