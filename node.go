@@ -242,9 +242,10 @@ func (n *Node) startQueues(context.Context) (err error) {
 	if secure := n.config.ClusterTLS; secure != nil {
 		o.ServerTLS, o.ClientTLS = secure.Server(n.log), secure.Client(n.log)
 	}
-	if n.member, err = cluster.Start(o); err != nil {
+	if n.member, err = cluster.New(o); err != nil {
 		return usage("--cluster-addr: %w", err)
 	}
+	n.member.Join()
 	gauge := func(name, help string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}

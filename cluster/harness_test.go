@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,10 +49,11 @@ func (w *world) start(change ...func(*Options)) *Node {
 	}
 	var n *Node
 	o.Kinds = map[string]func(string) actor.Actor{"echo": func(id string) actor.Actor { return &echo{world: w, node: func() *Node { return n }, id: id} }}
-	n, err := Start(o)
+	n, err := New(o)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	n.Join()
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -188,6 +190,9 @@ func (e *echo) Receive(ctx actor.Context) {
 			return
 		case "again":
 			ctx.Respond(wrapperspb.String("again"))
+			return
+		case "large":
+			ctx.Respond(wrapperspb.String(strings.Repeat("x", maxParcel)))
 			return
 		}
 		ctx.Respond(wrapperspb.String(e.node().Addr()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -32,6 +33,8 @@ const (
 	// Calls and replies in one parcel, and the bytes after which there is another.
 	maxInParcel = 512
 	fullParcel  = 1 << 20
+	// One message: a larger one would end the link for all others.
+	maxContent = maxParcel - 2*fullParcel
 	// Calls of this node that are under way to another one.
 	maxPending = 50_000
 	maxNews    = 10_000
@@ -58,7 +61,7 @@ type outgoing struct {
 	id      uint64
 	view    uint64
 	key     grainKey
-	message proto.Message // of a call, nil: the grain is to be released
+	content *anypb.Any // of a call, nil: the grain is to be released
 	pass    bool
 	within  time.Duration
 	news    bool
@@ -77,14 +80,13 @@ func (l *link) ask(ctx context.Context, o *outgoing) (any, error) {
 	o.within = within(ctx)
 	replied := make(chan *messages.GrainReply, 1)
 	l.mu.Lock()
-	if !l.up.Load() || len(l.pending) >= maxPending {
+	o.id = l.last + 1
+	// It is put before the link can go down, or it would go out when it is up again.
+	if !l.up.Load() || len(l.pending) >= maxPending || !l.out.put(o, maxPending+maxNews) {
 		l.mu.Unlock()
 		return nil, errNotHere
 	}
-	l.last++
-	o.id = l.last
-	l.pending[o.id] = replied
-	l.out.put(o, maxPending+maxNews) // before the link can go down, or it would go out when it is up again
+	l.last, l.pending[o.id] = o.id, replied
 	l.mu.Unlock()
 	select {
 	case reply := <-replied:
@@ -106,8 +108,8 @@ func (l *link) understand(ctx context.Context, r *messages.GrainReply) (any, err
 	case r.Refusal == messages.Refusal_REFUSAL_NOT_HERE:
 		l.node.members.refresh(ctx, r.View)
 		return nil, errNotHere
-	case r.Message == nil:
-		return nil, nil
+	case r.Message == nil: // it cannot be sent, or there is none: the grain was released
+		return nil, ErrNoAnswer
 	}
 	answer, err := r.Message.UnmarshalNew()
 	if err != nil {
@@ -233,9 +235,9 @@ func (l *link) write(ctx context.Context, stream talkClient) error {
 		}
 		for more := true; more; {
 			var items []*outgoing
-			items, more = l.out.take(maxInParcel)
+			items, more = l.take()
 			for size := 0; len(items) > 0; items = items[1:] {
-				if size += l.pack(parcel, items[0]); size > fullParcel && len(items) > 1 {
+				if size += items[0].into(parcel); size > fullParcel && len(items) > 1 {
 					if err := stream.Send(parcel); err != nil {
 						return err
 					}
@@ -250,25 +252,37 @@ func (l *link) write(ctx context.Context, stream talkClient) error {
 	}
 }
 
-// pack puts a call or news into a parcel and tells how many bytes it has.
-func (l *link) pack(parcel *messages.TalkRequest, o *outgoing) int {
-	var content *anypb.Any
-	if o.message != nil {
-		var err error
-		if content, err = anypb.New(o.message); err != nil {
-			l.node.log.Error("a message cannot be encoded", "error", err)
-			return 0 // who waits for an answer waits in vain
-		}
-	}
+// take gives what goes out next. What nobody waits for any more does not: whoever
+// asked has another answer.
+func (l *link) take() (items []*outgoing, more bool) {
+	items, more = l.out.take(maxInParcel)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(items, func(o *outgoing) bool { return !o.news && l.pending[o.id] == nil }), more
+}
+
+// into puts a call or news into a parcel and tells how many bytes it has.
+func (o *outgoing) into(parcel *messages.TalkRequest) int {
 	if o.news {
-		parcel.News = append(parcel.News, content)
+		parcel.News = append(parcel.News, o.content)
 	} else {
 		parcel.Calls = append(parcel.Calls, &messages.GrainCall{
 			Id: o.id, View: o.view, Kind: o.key.kind, Identity: o.key.identity,
-			Message: content, Pass: o.pass, WithinMs: uint64(o.within.Milliseconds()),
+			Message: o.content, Pass: o.pass, WithinMs: uint64(o.within.Milliseconds()),
 		})
 	}
-	return len(content.GetValue())
+	return len(o.content.GetValue())
+}
+
+var errTooLarge = errors.New("it is too large")
+
+// pack encodes what another node is to have.
+func pack(m proto.Message) (*anypb.Any, error) {
+	content, err := anypb.New(m)
+	if err == nil && len(content.Value) > maxContent {
+		return nil, errTooLarge
+	}
+	return content, err
 }
 
 func (l *link) dialOptions() []grpc.DialOption {

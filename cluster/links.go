@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -61,17 +62,18 @@ func (ls *links) to(m Member) *link {
 
 // ask sends a request to the node on which its grain lives.
 func (ls *links) ask(ctx context.Context, v *View, owner Member, key grainKey, message any) (any, error) {
-	m, ok := message.(proto.Message)
-	if !ok {
-		return nil, errNotHere
-	}
 	l, pass := ls.to(owner), false
 	if l == nil || !l.isUp() {
 		if l, pass = ls.third(owner), true; l == nil {
 			return nil, errNotHere
 		}
 	}
-	return l.ask(ctx, &outgoing{view: v.Number, key: key, message: m, pass: pass})
+	content, err := pack(message.(proto.Message))
+	if err != nil {
+		ls.node.log.Error("a request cannot be sent to another node", "identity", key.identity, "error", err)
+		return nil, fmt.Errorf("%w: %w", ErrUndelivered, err)
+	}
+	return l.ask(ctx, &outgoing{view: v.Number, key: key, content: content, pass: pass})
 }
 
 // third is a member that may reach another one that this node cannot.
@@ -95,15 +97,16 @@ func (ls *links) release(ctx context.Context, v *View, had Member, key grainKey)
 
 // tell puts news on the way to all members with a role.
 func (ls *links) tell(role string, news any) {
-	m, ok := news.(proto.Message)
-	if !ok {
+	content, err := pack(news.(proto.Message))
+	if err != nil {
+		ls.node.log.Error("news cannot be sent to other nodes", "error", err)
 		return
 	}
 	ls.mu.RLock()
 	defer ls.mu.RUnlock()
 	for _, l := range ls.members {
 		if l.to.has(role) && l.isUp() {
-			l.out.put(&outgoing{message: m, news: true}, maxNews)
+			l.out.put(&outgoing{content: content, news: true}, maxNews)
 		}
 	}
 }

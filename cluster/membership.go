@@ -41,8 +41,10 @@ type membership struct {
 
 	mu         sync.Mutex // one change at a time
 	self       Member
+	over       bool // it has left for good
 	life       atomic.Pointer[life]
 	refreshing sync.Mutex
+	refreshes  atomic.Uint64 // that were begun
 }
 
 // life is the time from a join to the end of its lease.
@@ -100,6 +102,9 @@ func (m *membership) hurry() {
 func (m *membership) beat(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.over {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
 	defer cancel()
 	if m.life.Load() != nil && !m.holds() {
@@ -163,11 +168,13 @@ func (m *membership) refresh(ctx context.Context, number uint64) {
 	if m.leases == nil || m.view().Number >= number {
 		return
 	}
-	m.refreshing.Lock() // who waits here finds it done
+	came := m.refreshes.Load()
+	m.refreshing.Lock()
 	defer m.refreshing.Unlock()
-	if m.view().Number >= number {
+	if m.view().Number >= number || m.refreshes.Load() > came { // another one was tried meanwhile
 		return
 	}
+	m.refreshes.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
 	defer cancel()
 	v, err := m.leases.view(ctx)
@@ -203,18 +210,25 @@ func (m *membership) seeNewer(v *View) {
 	}
 }
 
-// leaving tells the others to take over what is here.
+// leaving tells the others to take over what is here, and waits until they can
+// know of it, the life is over, or ctx is.
 func (m *membership) leaving(ctx context.Context) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.self.Leaving = true
-	if m.leases == nil || m.life.Load() == nil {
+	m.mu.Unlock()
+	life := m.life.Load()
+	if m.leases == nil || life == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
-	defer cancel()
-	if v, err := m.leases.renew(ctx, m.self); err == nil {
-		m.see(v)
+	m.hurry()
+	for v := m.view(); !v.leaves(m.addr); v = m.view() {
+		select {
+		case <-v.changed:
+		case <-life.over:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -222,6 +236,7 @@ func (m *membership) leaving(ctx context.Context) {
 func (m *membership) left(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.over = true
 	m.until.Store(0)
 	if m.leases == nil || m.life.Swap(nil) == nil {
 		return

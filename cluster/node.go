@@ -55,8 +55,9 @@ type Options struct {
 	Again func(message any) any
 	// Heard is told of what another node has told; see Node.Tell. It must not block.
 	Heard func(news any)
-	// Gone is told that a host is gone, which may have left something undone for
-	// its grains. It must not block.
+	// Gone is told that a host is gone, or that this node has joined: what a host,
+	// or an earlier life of this one, has left undone for its grains may have
+	// come to this node. It must not block.
 	Gone func()
 }
 
@@ -72,17 +73,19 @@ type Node struct {
 	grains  *grains
 	members *membership
 	links   *links
+	joined  *life // of which Gone was told; see seen
 
-	server  *grpc.Server
-	serving sync.WaitGroup
-	ctx     context.Context // over at the end
-	cancel  context.CancelFunc
-	stop    sync.Once
+	listener net.Listener
+	server   *grpc.Server
+	serving  sync.WaitGroup
+	ctx      context.Context // over at the end
+	cancel   context.CancelFunc
+	stop     sync.Once
 }
 
-// Start makes the node a member, or a member to be: it goes on trying. The
-// error says that it cannot listen.
-func Start(o Options) (*Node, error) {
+// New makes a node that is no member yet, and runs nothing before Join. The error
+// says that it cannot listen.
+func New(o Options) (*Node, error) {
 	if o.ActorLog == nil {
 		o.ActorLog = o.Log
 	}
@@ -95,15 +98,14 @@ func Start(o Options) (*Node, error) {
 	if o.RedisURL == "" {
 		n.members = newMembership(Member{Addr: "alone", Roles: []string{HostRole}}, nil, o.Log)
 		n.links = newLinks(n) // and never one
-	} else if err := n.startMember(); err != nil {
+	} else if err := n.newMember(); err != nil {
 		n.cancel()
 		return nil, err
 	}
-	n.serving.Go(n.grains.sweep)
 	return n, nil
 }
 
-func (n *Node) startMember() error {
+func (n *Node) newMember() error {
 	listener, err := net.Listen("tcp", n.options.Addr)
 	if err != nil {
 		return err
@@ -120,10 +122,18 @@ func (n *Node) startMember() error {
 	n.members.ended = func(error) { n.grains.dropAll() }
 	n.members.seen = n.seen
 	n.grains.before = n.before
-	n.server = newServer(n)
-	n.serving.Go(func() { _ = n.server.Serve(listener) }) // ends with Shutdown
-	n.serving.Go(func() { n.members.run(n.ctx) })
+	n.listener, n.server = listener, newServer(n)
 	return nil
+}
+
+// Join makes the node a member, or a member to be: it goes on trying. From now
+// on others may ask its grains, so that whatever these need must be there.
+func (n *Node) Join() {
+	n.serving.Go(n.grains.sweep)
+	if n.server != nil {
+		n.serving.Go(func() { _ = n.server.Serve(n.listener) }) // ends with Shutdown
+		n.serving.Go(func() { n.members.run(n.ctx) })
+	}
 }
 
 func newSystem(log *slog.Logger) *actor.ActorSystem {
@@ -157,7 +167,8 @@ const (
 // Request sends a message to a grain, wherever it lives, and waits for its
 // answer until the context is over. Where the grain's node is lost meanwhile, or
 // another one takes over, it is sent again. The errors are ErrUndelivered and
-// ErrNoAnswer.
+// ErrNoAnswer. Messages and answers are of protobuf; those of more than 62 MiB
+// cannot be sent to another node.
 func (n *Node) Request(ctx context.Context, kind, identity string, message any) (any, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -175,7 +186,7 @@ func (n *Node) Request(ctx context.Context, kind, identity string, message any) 
 
 // insist goes on with a request after its first attempt has failed.
 func (n *Node) insist(ctx context.Context, v *View, key grainKey, message any, err error) (answer any, _ error) {
-	began, failed, lost := time.Now(), ErrUndelivered, false
+	held, failed, lost := time.Now(), ErrUndelivered, false
 	for pause := minPause; ; pause = min(2*pause, maxPause) {
 		switch {
 		case errors.Is(err, errLost) && !lost:
@@ -185,8 +196,15 @@ func (n *Node) insist(ctx context.Context, v *View, key grainKey, message any, e
 			}
 		case errors.Is(err, ErrUndelivered):
 			return nil, failed
+		case errors.Is(err, ErrNoAnswer):
+			return nil, err
 		}
-		if n.members.leases == nil || !n.members.holds() && time.Since(began) > outWait {
+		switch {
+		case n.members.leases == nil:
+			return nil, failed
+		case n.members.holds():
+			held = time.Now()
+		case time.Since(held) > outWait:
 			return nil, failed
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause)) //nolint:gosec // jitter is no secret
@@ -253,17 +271,22 @@ func (n *Node) Hosts(kind, identity string) bool {
 	return found && owner.Addr == n.members.addr && n.members.holds()
 }
 
-// before has the node that had a grain, as far as can be told, let go of it.
+// before has the nodes that may have had a grain let go of it.
 func (n *Node) before(ctx context.Context, key grainKey) {
 	v := n.members.view()
-	if had, found := v.before(key, n.members.addr); found {
+	for _, had := range v.before(key, n.members.addr) {
 		n.links.release(ctx, v, had, key)
 	}
 }
 
 // seen goes on with a new view: other links, and grains that live elsewhere now.
+// It is told of one view after the other.
 func (n *Node) seen(v *View) {
-	if n.links.follow(v) && n.options.Gone != nil {
+	gone, now := n.links.follow(v), n.members.life.Load()
+	if now != nil && now != n.joined {
+		n.joined, gone = now, true
+	}
+	if gone && n.options.Gone != nil {
 		n.options.Gone()
 	}
 	go n.grains.handOver(n.ctx, n.elsewhere)

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"nowserving/messages"
 )
@@ -166,9 +165,8 @@ func (c *conversation) pack(parcel *messages.TalkResponse, r *reply, view uint64
 	m := &messages.GrainReply{Id: r.id, View: view, Refusal: r.refusal}
 	if r.message != nil {
 		var err error
-		if m.Message, err = anypb.New(r.message); err != nil {
-			c.node.log.Error("an answer cannot be encoded", "error", err)
-			m.Refusal = messages.Refusal_REFUSAL_LOST
+		if m.Message, err = pack(r.message); err != nil { // and will not be another time
+			c.node.log.Error("an answer cannot be sent to another node", "error", err)
 		}
 	}
 	parcel.Replies = append(parcel.Replies, m)
@@ -188,17 +186,24 @@ func (c *conversation) refuse(call *messages.GrainCall, why messages.Refusal) {
 
 // serve has a call answered; it does not wait.
 func (c *conversation) serve(call *messages.GrainCall) {
-	if call.View > c.node.members.view().Number {
-		go func() { // who called knows more of the members
-			c.node.members.refresh(c.ctx, call.View)
-			c.serveBy(call)
-		}()
+	if call.View <= c.node.members.view().Number {
+		c.serveBy(call)
 		return
 	}
-	c.serveBy(call)
+	came := time.Now()
+	go func() { // who called knows more of the members
+		if c.node.members.refresh(c.ctx, call.View); time.Since(came) > leaseCallWithin {
+			c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE) // see read
+			return
+		}
+		c.serveBy(call)
+	}()
 }
 
 func (c *conversation) serveBy(call *messages.GrainCall) {
+	if c.ctx.Err() != nil {
+		return // whoever called has sent it again
+	}
 	n, key := c.node, grainKey{call.Kind, call.Identity}
 	if !n.members.holds() {
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
@@ -262,16 +267,13 @@ func (c *conversation) pass(call *messages.GrainCall, owner Member, key grainKey
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
 		return
 	}
-	message, err := call.Message.UnmarshalNew()
-	if err != nil {
-		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
-		return
-	}
-	answer, err := l.ask(ctx, &outgoing{view: c.node.members.view().Number, key: key, message: message})
+	answer, err := l.ask(ctx, &outgoing{view: c.node.members.view().Number, key: key, content: call.Message})
 	m, ok := answer.(proto.Message)
 	switch {
 	case errors.Is(err, errNotHere):
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
+	case errors.Is(err, ErrNoAnswer):
+		c.give(&reply{id: call.Id})
 	case err != nil || !ok:
 		c.refuse(call, messages.Refusal_REFUSAL_LOST)
 	default:

@@ -41,6 +41,11 @@ func newView(number uint64, members []Member) *View {
 // has tells whether the member is in the view in that life.
 func (v *View) has(m Member) bool { return slices.ContainsFunc(v.Members, m.same) }
 
+// leaves tells whether the member at an address says that it leaves.
+func (v *View) leaves(addr string) bool {
+	return slices.ContainsFunc(v.Members, func(m Member) bool { return m.Addr == addr && m.Leaving })
+}
+
 // owner is the member on which a grain lives: of the hosts the one that ranks
 // highest for it, so that a host that comes or goes moves its own grains only.
 // Those that leave host nothing, unless nobody else does.
@@ -52,10 +57,19 @@ func (v *View) owner(key grainKey) (Member, bool) {
 	return m, ok
 }
 
-// before is the member on which a grain most probably lived before it came to
-// owner, by a join or because that one leaves.
-func (v *View) before(key grainKey, owner string) (Member, bool) {
-	return v.highest(key, func(m Member) bool { return m.Addr != owner })
+// before are the members on which a grain may have lived before it came to owner,
+// by a join or because one leaves: the one that ranks next, and where that one
+// leaves, and may have handed it over, the one after it too.
+func (v *View) before(key grainKey, owner string) (had []Member) {
+	for {
+		m, found := v.highest(key, func(m Member) bool { return m.Addr != owner && !slices.ContainsFunc(had, m.same) })
+		if !found {
+			return had
+		}
+		if had = append(had, m); !m.Leaving {
+			return had
+		}
+	}
 }
 
 // highest is rendezvous hashing (Thaler and Ravishankar, "A Name-Based Mapping

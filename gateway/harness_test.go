@@ -62,7 +62,7 @@ var shared struct {
 func sharedNode(t testing.TB) *cluster.Node {
 	t.Helper()
 	shared.once.Do(func() {
-		node, err := cluster.Start(cluster.Options{
+		node, err := cluster.New(cluster.Options{
 			Name: "test", Addr: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), IdleAfter: time.Hour,
 			Kinds: map[string]func(string) actor.Actor{actors.QueueKind: func(identity string) actor.Actor {
 				prefix, id, _ := strings.Cut(identity, "/")
@@ -73,6 +73,7 @@ func sharedNode(t testing.TB) *cluster.Node {
 		if err != nil {
 			t.Fatal(err)
 		}
+		node.Join()
 		shared.node = node
 	})
 	return shared.node

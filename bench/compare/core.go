@@ -126,13 +126,14 @@ func startInProcess(ctx context.Context, redisAddr string, pipes int) (*inProces
 		Followed:  func(context.Context, string) (uint64, error) { return math.MaxUint64, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}
-	p.node, err = cluster.Start(cluster.Options{
+	p.node, err = cluster.New(cluster.Options{
 		Name: "bench", Addr: "127.0.0.1:0", Log: log, IdleAfter: time.Hour,
 		Kinds: map[string]func(string) actor.Actor{actors.QueueKind: actors.NewGrain(deps)},
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
+	p.node.Join()
 	p.queues = actors.NewQueues(p.node.Request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	return p, nil
 }

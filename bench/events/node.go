@@ -66,13 +66,14 @@ func start(ctx context.Context, redisURL string, conn *rabbit.Conn, d *directory
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, sink) },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
 	}
-	n.member, err = cluster.Start(cluster.Options{
+	n.member, err = cluster.New(cluster.Options{
 		Name: "bench", Addr: "127.0.0.1:0", Log: log, IdleAfter: time.Hour,
 		Kinds: map[string]func(string) actor.Actor{actors.QueueKind: actors.NewGrain(deps)},
 	})
 	if err != nil {
 		return nil, errors.Join(err, journal.Close())
 	}
+	n.member.Join()
 	n.queues = actors.NewQueues(n.member.Request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	return n, nil
 }

@@ -50,13 +50,12 @@ else
   done = 0
 end
 
--- The number begins at the time, so that it grows even where the store was emptied.
+-- No number is below the time, so that it grows even where the store was emptied or has lost its last changes, and no
+-- two views that anybody knows bear the same.
 local number = redis.call('HGET', KEYS[1], '#')
-if not number then
-  number = string.format('%.0f', now)
+if not number or changed then
+  number = string.format('%.0f', math.max(now, tonumber(number or 0) + 1))
   redis.call('HSET', KEYS[1], '#', number)
-elseif changed then
-  number = redis.call('HINCRBY', KEYS[1], '#', 1)
 end
 
 local answer = {done, tostring(number)}
