@@ -357,7 +357,7 @@ func (g *grain) reset(failed []*item) {
 	}
 	g.stash = append(again, g.stash...)
 	g.state, g.committer, g.image, g.loading = nil, nil, nil, nil
-	g.captures.held = nil // their ids are not given out again
+	g.captures = captures{last: g.captures.last} // their ids are not given out again
 	if len(g.stash) > 0 {
 		g.load()
 	}
