@@ -80,7 +80,7 @@ func (l *loadedCredentials) verify(leaf *x509.Certificate, others [][]byte, use 
 
 // changed tells whether a file is another one than when it was looked at last.
 func (c *Credentials) changed() (bool, error) {
-	changed := false
+	changed, stamps := false, c.stamps
 	for i, file := range c.files {
 		stamp, err := os.Stat(file)
 		if err != nil {
@@ -88,9 +88,10 @@ func (c *Credentials) changed() (bool, error) {
 		}
 		was := c.stamps[i]
 		if was == nil || !os.SameFile(was, stamp) || !was.ModTime().Equal(stamp.ModTime()) || was.Size() != stamp.Size() {
-			c.stamps[i], changed = stamp, true
+			stamps[i], changed = stamp, true
 		}
 	}
+	c.stamps = stamps
 	return changed, nil
 }
 

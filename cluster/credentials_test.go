@@ -212,3 +212,28 @@ func TestCredentialsThatNobodyWouldBelieve(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A file that is away for a moment must not make a renewal of the others forgotten.
+func TestRenewalWhileAFileIsAway(t *testing.T) {
+	t.Parallel()
+	dir, authority := t.TempDir(), certtest.New(t)
+	f := authority.Write(t, dir, authority.Issue(t, &x509.Certificate{}))
+	c := load(t, f)
+	before := c.current(silent)
+	if err := os.Rename(f.Authority, f.Authority+".away"); err != nil {
+		t.Fatal(err)
+	}
+	renewed := authority.Issue(t, &x509.Certificate{})
+	if err := errors.Join(os.WriteFile(f.Certificate, renewed.Certificate, 0o600), os.WriteFile(f.Key, renewed.Key, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if c.current(silent) != before {
+		t.Fatal("it was read without its authority")
+	}
+	if err := os.Rename(f.Authority+".away", f.Authority); err != nil {
+		t.Fatal(err)
+	}
+	if c.current(silent) == before {
+		t.Error("the new certificate is never read")
+	}
+}

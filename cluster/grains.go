@@ -263,6 +263,7 @@ func (s *shell) Receive(ctx actor.Context) {
 	defer s.grains.mu.Unlock()
 	if s.grains.active[s.activation.key] == s.activation { // it stopped unasked
 		delete(s.grains.active, s.activation.key)
+		s.activation.cut() // what was under way to it is not answered any more
 	}
 }
 

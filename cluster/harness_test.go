@@ -194,6 +194,9 @@ func (e *echo) Receive(ctx actor.Context) {
 		case "large":
 			ctx.Respond(wrapperspb.String(strings.Repeat("x", maxParcel)))
 			return
+		case "quit":
+			ctx.Stop(ctx.Self())
+			return
 		}
 		ctx.Respond(wrapperspb.String(e.node().Addr()))
 	}

@@ -163,7 +163,7 @@ func (l *link) talk() error {
 	defer func() { _ = conn.Close() }()
 	ctx, cancel := context.WithCancelCause(l.ctx)
 	defer cancel(nil)
-	// Until the greeting, and then from one reply to the next.
+	// Until the greeting, and from there, and from each reply, to the next one.
 	silence := time.AfterFunc(silentLink, func() { cancel(errSilent) })
 	defer silence.Stop()
 	stream, err := messages.NewNodeServiceClient(conn).Talk(ctx)
@@ -173,6 +173,7 @@ func (l *link) talk() error {
 	if err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
+	silence.Reset(silentLink)
 	l.up.Store(true)
 	l.node.log.Info("another node can be reached", "addr", l.to.Addr)
 	var writing sync.WaitGroup

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -128,4 +129,54 @@ func TestAnswerThatCannotBeSent(t *testing.T) {
 		}
 	}
 	t.Error("it was sent again")
+}
+
+// A connection that took long to be made is given its time to be answered on.
+func TestSlowConnectionIsKept(t *testing.T) {
+	w := newWorld(t)
+	lost := make(chan struct{}, 8)
+	first := w.start(func(o *Options) {
+		o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			select {
+			case <-time.After(silentLink - pingEvery):
+			case <-ctx.Done():
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}
+		o.Again = func(message any) any {
+			lost <- struct{}{}
+			return message
+		}
+	})
+	second := w.start()
+	w.together(first, second)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := first.Request(t.Context(), "echo", w.of(second), wrapperspb.String("hold"))
+		answered <- err
+	}()
+	select {
+	case <-lost:
+		t.Error("the link was given up")
+	case <-time.After(2 * pingEvery):
+	}
+	second.grains.free()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever waits for a grain that ends by itself is told so.
+func TestGrainThatEndsByItself(t *testing.T) {
+	w := newWorld(t)
+	again := func(o *Options) { o.Again = func(any) any { return wrapperspb.String("again") } }
+	first, second := w.start(again), w.start(again)
+	w.together(first, second)
+	for _, n := range []*Node{first, second} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		answer, err := first.Request(ctx, "echo", w.of(n), wrapperspb.String("quit"))
+		if cancel(); err != nil || answer.(*wrapperspb.StringValue).Value != "again" {
+			t.Errorf("%v, %v", answer, err)
+		}
+	}
 }

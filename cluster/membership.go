@@ -18,6 +18,8 @@ const (
 	leaseMargin     = 300 * time.Millisecond
 	beatEvery       = 300 * time.Millisecond
 	leaseCallWithin = time.Second
+	// To join it may take a connection first, and so some calls.
+	joinWithin = 2 * leaseCallWithin
 	// A member whose port refuses connections, and that has missed so many
 	// beats, is gone. One that can renew its lease is there, whoever refuses.
 	silentFor = 700 * time.Millisecond
@@ -105,8 +107,6 @@ func (m *membership) beat(ctx context.Context) {
 	if m.over {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
-	defer cancel()
 	if m.life.Load() != nil && !m.holds() {
 		m.lapse(errors.New("it was not renewed in time"))
 	}
@@ -115,6 +115,8 @@ func (m *membership) beat(ctx context.Context) {
 		m.join(ctx, sent)
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, leaseCallWithin)
+	defer cancel()
 	v, err := m.leases.renew(ctx, m.self)
 	switch {
 	case errors.Is(err, errNoMember):
@@ -130,6 +132,8 @@ func (m *membership) beat(ctx context.Context) {
 
 func (m *membership) join(ctx context.Context, sent time.Duration) {
 	m.self.Life = rand.Text()
+	ctx, cancel := context.WithTimeout(ctx, joinWithin)
+	defer cancel()
 	v, err := m.leases.join(ctx, m.self)
 	if err != nil {
 		return // it is said when the lease ends, and by /readyz

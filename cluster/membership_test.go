@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"nowserving/faults"
 )
 
 // A beat may come between giving the lease back and the end of the beats.
@@ -170,4 +172,18 @@ func TestJoinWhileAnotherLeaves(t *testing.T) {
 		}
 	}
 	w.noneTwice()
+}
+
+// A Redis of which each answer takes its time, within the bound of a call, makes
+// joining slow, when there is no connection to it yet, and not impossible.
+func TestSlowRedisLetsANodeJoin(t *testing.T) {
+	w := newWorld(t)
+	link, err := faults.NewLink(w.redis.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	link.Set(faults.Mode{Delay: 6 * leaseCallWithin / 10})
+	n := w.start(func(o *Options) { o.RedisURL = "redis://" + link.Addr() })
+	w.together(n)
 }
