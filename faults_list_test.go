@@ -208,12 +208,23 @@ func panicGrain(w *world) map[string]time.Duration {
 	return w.load.Probe()
 }
 
-// cutTransfers kills a node while many tickets are between two queues.
+// cutTransfers kills a node while many tickets are between two queues: what it
+// sends to the others is late, and is lost with it.
 func cutTransfers(w *world) map[string]time.Duration {
 	n := w.one()
-	transfers := w.load.Transfers(200)
-	w.answers(50)
-	pauses := w.hit(n, false, 0, 0, n.kill, func() { w.start(n) })
+	const late = 300 * time.Millisecond
+	for _, link := range n.peers {
+		link.Set(faults.Mode{DelayTo: late})
+	}
+	transfers := w.load.Transfers(300)
+	last(3*late/2, 3*late/2) // a place is asked for, then the ticket is sent
+	pauses := w.hit(n, false, 0, 0, func() {
+		n.kill()
+		for _, link := range n.peers {
+			link.Break()
+			link.Set(faults.Mode{})
+		}
+	}, func() { w.start(n) })
 	transfers()
 	return pauses
 }

@@ -173,7 +173,7 @@ func (c *client) act() {
 		o.Ticket, o.Position = c.pick(c.active, queue, o.Command != "start" && o.Command != "recall"), 1
 		c.do(o)
 	case dice < 9 && len(c.tickets[queue]) > 0:
-		c.transfer(queue)
+		c.transfer(queue, true)
 	case dice < 10 && len(c.tickets[queue]) > 0:
 		o := c.op(queue, "update")
 		o.Ticket, o.Priority = c.pick(c.tickets, queue, false), c.random.IntN(3)
@@ -196,8 +196,11 @@ func (c *client) act() {
 	}
 }
 
-func (c *client) transfer(queue string) {
+func (c *client) transfer(queue string, mayBeKeyed bool) {
 	o := c.op(queue, "transfer")
+	if !mayBeKeyed {
+		o.Key = ""
+	}
 	o.Target = c.queues[c.random.IntN(len(c.queues))]
 	if o.Target == queue {
 		return

@@ -243,8 +243,9 @@ func (l *Load) Haunt(url string) (stop func()) {
 	}
 }
 
-// Transfers enqueues tickets and sends them to other queues, many at once; the
-// answer waits until all are through.
+// Transfers enqueues tickets and sends them to other queues, many at once and
+// without a key, so that no client sends one again; the answer waits until all
+// are through.
 func (l *Load) Transfers(n int) (wait func()) {
 	l.probes++
 	via := newREST(l.auth)
@@ -255,7 +256,7 @@ func (l *Load) Transfers(n int) (wait func()) {
 			o := c.op(l.queues[i%len(l.queues)], "enqueue")
 			if c.do(o); o.Outcome == Accepted {
 				c.tickets[o.Queue] = append(c.tickets[o.Queue], o.Told.ID)
-				c.transfer(o.Queue)
+				c.transfer(o.Queue, false)
 			}
 		})
 	}
