@@ -12,15 +12,15 @@ import (
 )
 
 // startMembers starts nodes of one cluster and waits until they are ready.
-func startMembers(t testing.TB, count int) (nodes []*process, start func() *process) {
+func startMembers(t testing.TB, count int, args ...string) (nodes []*process, start func() *process) {
 	t.Helper()
 	database, redis := mariadbtest.StartWith(t, mariadbtest.Options{}), redistest.Start(t)
 	url, dir := database.Database(t), t.TempDir()
 	var started int
 	start = func() *process {
 		started++
-		return startNode(t, filepath.Join(dir, fmt.Sprint(started)), "--cluster-provider", "redis", "--redis-url", redis, "--database-url", url,
-			"--token-keys", testRing, "--data-keys", testRing)
+		return startNode(t, filepath.Join(dir, fmt.Sprint(started)), append(args, "--cluster-provider", "redis", "--redis-url", redis,
+			"--database-url", url, "--token-keys", testRing, "--data-keys", testRing)...)
 	}
 	for range count {
 		nodes = append(nodes, start())

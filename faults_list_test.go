@@ -68,11 +68,15 @@ func (w *world) must(err error) {
 }
 
 // hit is a fault of one node, which its balancer has taken out: the others
-// are asked how long it takes until every queue is served again.
-func (w *world) hit(n *worldNode, short, long time.Duration, begin, end func()) map[string]time.Duration {
+// are asked how long it takes until every queue is served again. A node that
+// lives on is asked too: it must say nothing that is not true any more.
+func (w *world) hit(n *worldNode, lives bool, short, long time.Duration, begin, end func()) map[string]time.Duration {
 	w.t.Helper()
 	w.balancer.Drop(n.name)
 	begin()
+	if lives {
+		defer w.load.Haunt(n.url)()
+	}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -99,7 +103,7 @@ func slowest(pauses map[string]time.Duration, nodes int) map[string]time.Duratio
 
 func killNode(w *world) map[string]time.Duration {
 	n := w.one()
-	return w.hit(n, 0, 0, n.kill, func() { w.start(n) })
+	return w.hit(n, false, 0, 0, n.kill, func() { w.start(n) })
 }
 
 func (w *world) stop(n *worldNode) {
@@ -140,7 +144,7 @@ func rollNodes(w *world) map[string]time.Duration {
 // pauseNode: the node does not know that it slept, and must not go on as if it had not.
 func pauseNode(w *world) map[string]time.Duration {
 	n := w.one()
-	return w.hit(n, 12*time.Second, 12*time.Second, func() { n.signalled(w, syscall.SIGSTOP) }, func() { n.signalled(w, syscall.SIGCONT) })
+	return w.hit(n, true, 12*time.Second, 12*time.Second, func() { n.signalled(w, syscall.SIGSTOP) }, func() { n.signalled(w, syscall.SIGCONT) })
 }
 
 // cutNodes cuts the links between two nodes: what one side does to those that
@@ -161,7 +165,7 @@ func cutNodes(made, taken faults.Mode) func(w *world) map[string]time.Duration {
 
 func cutRedis(w *world) map[string]time.Duration {
 	n := w.one()
-	return w.hit(n, 6*time.Second, 15*time.Second, func() { n.redis.Set(faults.Cut) }, func() { n.redis.Set(faults.Mode{}) })
+	return w.hit(n, true, 6*time.Second, 15*time.Second, func() { n.redis.Set(faults.Cut) }, func() { n.redis.Set(faults.Mode{}) })
 }
 
 // during is a fault of the links between all nodes and Redis.
@@ -204,12 +208,23 @@ func panicGrain(w *world) map[string]time.Duration {
 	return w.load.Probe()
 }
 
-// cutTransfers kills a node while many tickets are between two queues.
+// cutTransfers kills a node while many tickets are between two queues: what it
+// sends to the others is late, and is lost with it.
 func cutTransfers(w *world) map[string]time.Duration {
 	n := w.one()
-	transfers := w.load.Transfers(200)
-	w.answers(50)
-	pauses := w.hit(n, 0, 0, n.kill, func() { w.start(n) })
+	const late = 300 * time.Millisecond
+	for _, link := range n.peers {
+		link.Set(faults.Mode{DelayTo: late})
+	}
+	transfers := w.load.Transfers(300)
+	last(3*late/2, 3*late/2) // a place is asked for, then the ticket is sent
+	pauses := w.hit(n, false, 0, 0, func() {
+		n.kill()
+		for _, link := range n.peers {
+			link.Break()
+			link.Set(faults.Mode{})
+		}
+	}, func() { w.start(n) })
 	transfers()
 	return pauses
 }

@@ -30,7 +30,7 @@ func (n *Node) startRabbit(context.Context) (err error) {
 	if r == nil || !n.config.has(roleIngest) {
 		return nil
 	}
-	r.consume, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving ingest", Log: n.log})
+	r.consume, err = rabbit.New(rabbit.Options{URL: n.config.AMQPURL, Name: "nowserving ingest", Guarded: true, Log: n.log})
 	if err != nil {
 		return usage("--amqp-url: %w", err)
 	}
@@ -42,7 +42,7 @@ func (n *Node) startRabbit(context.Context) (err error) {
 	}
 	r.ingestion = actors.StartIngestion(actors.IngestionDeps{
 		System: n.member.System(), Queues: n.queues, Open: n.gateway.OpenDelivery,
-		Bury:  rabbit.NewDeadLetters(r.publish).Bury,
+		Bury: rabbit.NewDeadLetters(r.publish).Bury, Room: rabbit.Prefetch,
 		Count: func(result string, count int) { requests.WithLabelValues(result).Add(float64(count)) },
 		Now:   n.config.Now, Log: n.log,
 	})

@@ -25,7 +25,8 @@ type sender struct {
 	t      testing.TB
 	conn   *rabbit.Conn
 	queues []string
-	marks  chan int // how many RabbitMQ has
+	pace   time.Duration // between twenty and the next
+	marks  chan int      // how many RabbitMQ has
 	ended  chan struct{}
 	end    context.CancelFunc
 	sent   int // valid once ended
@@ -33,12 +34,17 @@ type sender struct {
 
 func startSender(t testing.TB, url string, queues []string) *sender {
 	t.Helper()
+	return startSlowSender(t, url, queues, time.Microsecond)
+}
+
+func startSlowSender(t testing.TB, url string, queues []string, pace time.Duration) *sender {
+	t.Helper()
 	conn, err := rabbit.New(rabbit.Options{URL: url, Name: "test", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &sender{t: t, conn: conn, queues: queues, marks: make(chan int), ended: make(chan struct{})}
+	s := &sender{t: t, conn: conn, queues: queues, pace: pace, marks: make(chan int), ended: make(chan struct{})}
 	stop, end := context.WithCancel(ctx)
 	s.end = end
 	ran := make(chan struct{})
@@ -72,6 +78,8 @@ func (s *sender) message(i int) rabbit.Message {
 
 func (s *sender) run(ctx, stop context.Context) {
 	defer close(s.ended)
+	tick := time.NewTicker(s.pace)
+	defer tick.Stop()
 	for stop.Err() == nil {
 		session, err := s.conn.Session(ctx)
 		if err != nil {
@@ -95,6 +103,7 @@ func (s *sender) run(ctx, stop context.Context) {
 			if err != nil {
 				break
 			}
+			<-tick.C
 		}
 		p.Close()
 	}

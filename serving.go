@@ -27,9 +27,9 @@ func (n *Node) serveGateway(run func(string, func(context.Context) error)) (drai
 	return drained
 }
 
-// notice is how long the node tells that it leaves. Without Redis it is the only one.
+// notice is how long the node tells that it leaves.
 func (n *Node) notice() time.Duration {
-	if n.config.RedisURL == "" {
+	if n.config.ClusterProvider != providerRedis {
 		return noticeAlone
 	}
 	return notice

@@ -3,6 +3,7 @@ package actors
 import (
 	"math"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -10,8 +11,13 @@ import (
 	"nowserving/messages"
 )
 
-// maxBatch bounds the commands of one messages.Batch.
-const maxBatch = 1_000
+const (
+	// maxBatch bounds the commands of one messages.Batch.
+	maxBatch = 1_000
+	// batchWithin is how old a batch may be when its commands are decided. A
+	// process that was paused must not go on with what others have settled since.
+	batchWithin = 8 * time.Second
+)
 
 // series is one messages.Batch in a grain. Its commands are items of their own,
 // which go their way through appends and loads like all others; what the series
@@ -21,6 +27,7 @@ type series struct {
 	sender *actor.PID
 	// pastFull: that the queue is full does not stop it.
 	pastFull bool
+	came     time.Time
 
 	mu      sync.Mutex
 	answers []*messages.Answer
@@ -37,7 +44,7 @@ type series struct {
 func (g *grain) takeBatch(sender *actor.PID, m *messages.Batch) {
 	n := len(m.Commands)
 	s := &series{
-		sender: sender, pastFull: m.PastFull,
+		sender: sender, pastFull: m.PastFull, came: time.Now(),
 		answers: make([]*messages.Answer, n), missing: n, refusedAt: math.MaxInt, endedAt: math.MaxInt,
 	}
 	sound := n > 0 && n <= maxBatch
@@ -63,6 +70,9 @@ func (s *series) begin(place int) bool {
 	defer s.mu.Unlock()
 	if s.refusedAt >= place {
 		s.refusedAt = math.MaxInt // if it was this one, it is decided again
+	}
+	if time.Since(s.came) > batchWithin {
+		s.endedAt = min(s.endedAt, place)
 	}
 	return place < s.refusedAt && place < s.endedAt
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
@@ -140,5 +141,28 @@ func keepOrder(t *testing.T, n *node, f *faulty, random *rand.Rand) {
 	}
 	if line != total {
 		t.Fatalf("%d tickets", line)
+	}
+}
+
+// What has waited for long in a process, which may have been paused, is not
+// decided any more: somebody else may have settled it since.
+func TestBatchIsNotDecidedLate(t *testing.T) {
+	t.Parallel()
+	n, f := faultyNode(t)
+	n.do(t, "a", create(1))
+	late := make(chan struct{})
+	f.fail(fault{err: queue.ErrUnavailable, before: func() { <-late }})
+	timer := time.AfterFunc(actors.BatchWithin+100*time.Millisecond, func() { close(late) })
+	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*actors.BatchWithin)
+	defer cancel()
+	if got := codes(n.queues.Enqueue(ctx, "a", requests(0, 2), false)); got != "unavailable unavailable" {
+		t.Error(got)
+	}
+	if waiting := n.describe("a").Waiting; waiting != 0 {
+		t.Errorf("%d tickets", waiting)
+	}
+	if got := codes(n.queues.Enqueue(ctx, "a", requests(0, 2), false)); got != "ok ok" {
+		t.Error(got)
 	}
 }

@@ -18,7 +18,7 @@ func (g *grain) committed(m *committed) {
 		// Its state was thrown away while the append was under way.
 		if m.err != nil {
 			for _, it := range m.items {
-				g.refuseSent(it)
+				g.refuseSent(it, queue.ErrUnavailableNow)
 			}
 		}
 		return

@@ -33,6 +33,9 @@ func ReadJournal(ctx context.Context, j Journal, id string, after uint64) ([]*me
 // MaxOfQueue is maxOfQueue.
 const MaxOfQueue = maxOfQueue
 
+// BatchWithin is batchWithin.
+const BatchWithin = batchWithin
+
 // MaxHanded is maxHanded.
 const MaxHanded = maxHanded
 

@@ -247,7 +247,7 @@ func (g *grain) take(it *item) {
 	case g.state != nil:
 		g.decide(it)
 	case g.loading == nil && time.Now().Before(g.retryAt):
-		g.refuse(it, queue.ErrUnavailableNow)
+		g.refuse(it, g.whyNot())
 	case len(g.stash) >= maxStash:
 		g.refuse(it, queue.ErrUnavailableNow)
 	default:
@@ -357,7 +357,7 @@ func (g *grain) reset(failed []*item) {
 	}
 	g.stash = append(again, g.stash...)
 	g.state, g.committer, g.image, g.loading = nil, nil, nil, nil
-	g.captures.held = nil // their ids are not given out again
+	g.captures = captures{last: g.captures.last} // their ids are not given out again
 	if len(g.stash) > 0 {
 		g.load()
 	}

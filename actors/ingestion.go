@@ -26,6 +26,10 @@ const (
 	maxRetry        = time.Second
 	housekeepEvery  = holdAcks
 	maxRememberFull = 10_000 // idle queues that were found full
+	// settleFor is longer than anything that another node, to which the source
+	// belonged before, may still bring to a queue: a window that it has just
+	// begun is with its queue within windowWithin, and decided within batchWithin.
+	settleFor = windowWithin + batchWithin + 2*time.Second
 )
 
 // Results of requests, as they are counted.
@@ -43,6 +47,7 @@ type Delivery struct {
 	RoutingKey  string
 	Headers     map[string]any
 	Body        []byte
+	Again       bool // it was delivered before, maybe to another node
 	// Raw is the source's own, for the dead letter.
 	Raw any
 }
@@ -52,6 +57,9 @@ type Delivery struct {
 type Source interface {
 	// Ack acknowledges a delivery, and all earlier ones where multiple is set.
 	Ack(tag uint64, multiple bool) error
+	// Fresh tells whether the source was heard of so lately that it cannot have
+	// given its deliveries to another node.
+	Fresh() bool
 }
 
 // Request is a delivery that has been decoded.
@@ -80,6 +88,9 @@ type IngestionDeps struct {
 	// Bury publishes dead letters in order, and tells of how many, from the
 	// first on, it is certain that they are safe.
 	Bury func(ctx context.Context, letters []DeadLetter) (int, error)
+	// Room is how many deliveries a source hands over before it waits for
+	// acknowledgements.
+	Room int
 	// Count is told the results of requests; it must not block.
 	Count func(result string, n int)
 	Now   func() time.Time
@@ -99,6 +110,7 @@ type Ingestion struct {
 // Messages to the actor.
 type (
 	openSource struct{ source Source }
+	lostSource struct{ source Source }
 	arrived    struct {
 		source  Source
 		intakes []*intake
@@ -131,6 +143,10 @@ func StartIngestion(deps IngestionDeps) *Ingestion {
 // Open begins to take from a source; what came from the one before and was not
 // acknowledged is forgotten.
 func (i *Ingestion) Open(s Source) { i.send(&openSource{s}) }
+
+// Lost tells that a source has ended. All that came from it and was not
+// acknowledged comes again, here or at another node, and is not begun any more.
+func (i *Ingestion) Lost(s Source) { i.send(&lostSource{s}) }
 
 // Deliver hands over deliveries of a source, in order. How many there are at
 // once is the source's to bound.
@@ -178,6 +194,7 @@ type ingestion struct {
 	cancel context.CancelFunc
 
 	source    Source    // nil: none is open
+	opened    time.Time // when it was
 	line      []*intake // not acknowledged, in the order of their tags
 	pipelines map[string]*pipeline
 	busy      int            // windows under way, of earlier sources too
@@ -213,12 +230,17 @@ func (a *ingestion) Receive(ctx actor.Context) {
 		a.tick()
 	case *openSource:
 		a.open(m.source)
+	case *lostSource:
+		if m.source == a.source {
+			a.open(nil)
+		}
 	case *arrived:
 		a.arrived(m)
 	case *closeSource:
 		a.closing = append(a.closing, m)
 		a.forget()
 		a.acknowledge()
+		a.acknowledgeBehind()
 		a.maybeClosed()
 	case *windowDone:
 		a.windowDone(m)
@@ -227,6 +249,9 @@ func (a *ingestion) Receive(ctx actor.Context) {
 		a.begin(m.pipeline)
 	case *housekeep:
 		a.acknowledge()
+		if !a.blocked.IsZero() && time.Since(a.blocked) >= holdAcks {
+			a.acknowledgeBehind()
+		}
 		a.sweep()
 		a.tick()
 	case *actor.Stopped:
@@ -244,7 +269,7 @@ func (a *ingestion) tick() {
 // comes again.
 func (a *ingestion) open(s Source) {
 	a.forget()
-	a.source, a.line, a.blocked = s, nil, time.Time{}
+	a.source, a.opened, a.line, a.blocked = s, time.Now(), nil, time.Time{}
 	a.handle.underway.Store(0)
 }
 
@@ -292,8 +317,8 @@ func (a *ingestion) maybeClosed() {
 	}
 }
 
-// acknowledge tells the source of all that is settled: with one word up to the
-// oldest delivery that is not, and one by one behind it where that waits for long.
+// acknowledge tells the source, with one word, of all that is settled up to the
+// oldest delivery that is not.
 func (a *ingestion) acknowledge() {
 	n := 0
 	for n < len(a.line) && a.line[n].settled {
@@ -315,12 +340,10 @@ func (a *ingestion) acknowledge() {
 	if a.blocked.IsZero() {
 		a.blocked = time.Now()
 	}
-	if time.Since(a.blocked) >= holdAcks || len(a.closing) > 0 {
-		a.acknowledgeBehind()
-	}
 }
 
-// acknowledgeBehind acknowledges one by one.
+// acknowledgeBehind acknowledges one by one what is settled behind a delivery
+// that waits for long.
 func (a *ingestion) acknowledgeBehind() {
 	kept := a.line[:0]
 	for _, in := range a.line {

@@ -358,16 +358,25 @@ func (g *grain) loadFailed(err error) {
 	waited := g.stash
 	g.stash = nil
 	for _, it := range waited {
-		g.refuseSent(it)
+		g.refuseSent(it, g.whyNot())
 	}
 }
 
-// refuseSent says of a request that cannot be answered whether it may have happened.
-func (g *grainContext) refuseSent(it *item) {
+// whyNot is what a queue without its state says of itself.
+func (g *grain) whyNot() *queue.Error {
+	if g.damaged {
+		return queue.ErrOutOfService
+	}
+	return queue.ErrUnavailableNow
+}
+
+// refuseSent says of a request that cannot be answered that it may have happened,
+// or otherwise why it has not.
+func (g *grainContext) refuseSent(it *item, otherwise *queue.Error) {
 	if it.sent {
 		g.refuse(it, queue.ErrOutcomeUnknown)
 	} else {
-		g.refuse(it, queue.ErrUnavailableNow)
+		g.refuse(it, otherwise)
 	}
 }
 

@@ -18,6 +18,8 @@ type pipeline struct {
 	trouble   string    // what it waits for
 	fullSince time.Time // zero: not known to be full
 	fullSeen  time.Time // when it was found full last
+	// damagedSince is zero where the queue is not known to be out of service.
+	damagedSince time.Time
 }
 
 func (p *pipeline) idle() bool { return !p.busy && len(p.waiting) == 0 }
@@ -31,14 +33,20 @@ func (a *ingestion) begin(p *pipeline) {
 	if p.busy || p.waits || len(p.waiting) == 0 || len(a.closing) > 0 {
 		return
 	}
+	if !a.source.Fresh() {
+		a.retry(p) // unless it turns out to be lost
+		return
+	}
 	n, bytes := 0, 0
 	for n < min(len(p.waiting), maxWindow) && (n == 0 || bytes+len(p.waiting[n].delivery.Body) <= maxWindowBytes) {
 		bytes += len(p.waiting[n].delivery.Body)
 		n++
 	}
 	window := slices.Clone(p.waiting[:n])
-	w := &windowWork{IngestionDeps: &a.IngestionDeps, window: window}
+	w := &windowWork{IngestionDeps: &a.IngestionDeps, source: a.source, window: window}
+	w.settling = time.Since(a.opened) < settleFor
 	w.pastFull = !p.fullSince.IsZero() && a.Now().Sub(p.fullSince) >= fullFor
+	w.pastRepair = !p.damagedSince.IsZero() && a.Now().Sub(p.damagedSince) >= fullFor && a.crowded()
 	p.busy = true
 	a.busy++
 	go func() {
@@ -67,6 +75,7 @@ func (a *ingestion) windowDone(m *windowDone) {
 		}
 	}
 	a.noteFull(p, m.outcome)
+	a.noteDamaged(p, m.outcome)
 	a.noteTrouble(p, m.outcome.trouble)
 	a.acknowledge()
 	if m.outcome.trouble == "" {
@@ -97,6 +106,17 @@ func (a *ingestion) noteFull(p *pipeline, o outcome) {
 		}
 	}
 }
+
+func (a *ingestion) noteDamaged(p *pipeline, o outcome) {
+	if !o.damaged {
+		p.damagedSince = time.Time{}
+	} else if p.damagedSince.IsZero() {
+		p.damagedSince = a.Now()
+	}
+}
+
+// crowded tells whether requests that wait take the room of all others.
+func (a *ingestion) crowded() bool { return len(a.line) >= a.Room-a.Room/10 }
 
 // noteTrouble logs the first queue that waits for something, and the last one
 // that no longer does.

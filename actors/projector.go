@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,9 @@ type Projector struct {
 	dirty map[string]struct{}
 
 	failing bool // it has been said so; Run's alone
+	// first are the queues that the first sweep found behind and that are not
+	// recorded yet; Run's alone.
+	first map[string]struct{}
 
 	again    atomic.Bool
 	caughtUp chan struct{}
@@ -61,8 +65,8 @@ func (p *Projector) Note(id string) {
 // Again has the projector compare the list with every journal once more.
 func (p *Projector) Again() { p.again.Store(true) }
 
-// CaughtUp is closed when the list has been where the journals are for the
-// first time: whatever a crash left in transit has arrived.
+// CaughtUp is closed when the list has come to where the journals were at the
+// start: whatever a crash left in transit has arrived.
 func (p *Projector) CaughtUp() <-chan struct{} { return p.caughtUp }
 
 // Run works until ctx is over.
@@ -73,12 +77,14 @@ func (p *Projector) Run(ctx context.Context) error {
 	for {
 		if p.again.Swap(false) || !swept {
 			err := p.Sweep(ctx)
-			swept = err == nil
+			if swept = err == nil; swept && p.first == nil {
+				p.begin()
+			}
 			p.report(err)
 		}
 		for swept && p.project(ctx) {
 		}
-		if swept && !caughtUp && p.idle() {
+		if swept && !caughtUp && len(p.first) == 0 {
 			caughtUp = true
 			close(p.caughtUp)
 		}
@@ -101,10 +107,12 @@ func (p *Projector) report(err error) {
 	p.failing = err != nil
 }
 
-func (p *Projector) idle() bool {
+// begin notes what has to be recorded before the list has caught up. More will
+// always have moved on meanwhile: queues that are at work wait for nobody.
+func (p *Projector) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.dirty) == 0
+	p.first = maps.Clone(p.dirty)
 }
 
 // project records some of what has moved on; it is true while there is more to do at once.
@@ -125,6 +133,8 @@ func (p *Projector) project(ctx context.Context) bool {
 			more = false
 		case v.Version > 0:
 			views[id] = v
+		default: // there never was such a queue
+			delete(p.first, id)
 		}
 	}
 	err := p.list.PutViews(ctx, views)
@@ -136,6 +146,9 @@ func (p *Projector) project(ctx context.Context) bool {
 			p.Note(id)
 		}
 		return false
+	}
+	for id := range views {
+		delete(p.first, id)
 	}
 	return more
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"nowserving/actors"
 	"nowserving/messages"
@@ -102,4 +104,27 @@ func TestProjectorAsksQueuesAtOnce(t *testing.T) {
 	if v, _ := list.KnownVersions(t.Context(), []string{"0", "9"}); v[0] != 7 || v[1] != 7 {
 		t.Errorf("listed are versions %v", v)
 	}
+}
+
+// A node that joins others at work does not wait for a rest that never comes.
+func TestProjectorCatchesUpWhileQueuesMoveOn(t *testing.T) {
+	t.Parallel()
+	var p *actors.Projector
+	var version atomic.Uint64
+	queues := actors.NewQueues(func(_ context.Context, _, id string, _ any) (any, error) {
+		p.Note(id) // it has moved on while it was asked
+		return &messages.View{Version: version.Add(1)}, nil
+	}, func(error) bool { return false })
+	p = actors.NewProjector(queues, ownJournal(t), &listed{views: make(map[string]*messages.View)}, slog.New(slog.DiscardHandler))
+	p.Note("a")
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = p.Run(ctx) })
+	select {
+	case <-p.CaughtUp():
+	case <-time.After(20 * time.Second):
+		t.Error("the list has never caught up")
+	}
+	cancel()
+	running.Wait()
 }

@@ -11,8 +11,10 @@ import (
 
 // Bounds of reads.
 const (
-	maxPage     = 1_000
-	maxCaptures = 4 // snapshots of long lines that are being fetched in parts
+	maxPage = 1_000
+	// Long lines that are being fetched in parts: pointers to tickets.
+	minCaptures = 4
+	maxCaptured = 1_000_000
 	captureFor  = 15 * time.Second
 )
 
@@ -162,12 +164,14 @@ func (g *grain) readSnapshot(v *messages.View, q *messages.ReadSnapshot) {
 		return true
 	})
 	if g.state.Waiting() > limit {
-		rest := make([]*queue.Ticket, 0, g.state.Waiting()-limit)
-		g.state.Page(queue.Waiting, limit, func(t *queue.Ticket) bool {
-			rest = append(rest, t)
-			return true
+		v.Capture = g.captures.of(v.Version, limit, func() []*queue.Ticket {
+			rest := make([]*queue.Ticket, 0, g.state.Waiting()-limit)
+			g.state.Page(queue.Waiting, limit, func(t *queue.Ticket) bool {
+				rest = append(rest, t)
+				return true
+			})
+			return rest
 		})
-		v.Capture = g.captures.add(capture{version: v.Version, from: limit, tickets: rest})
 	}
 }
 
@@ -180,24 +184,42 @@ type capture struct {
 	until   time.Time
 }
 
-// captures are few and short-lived; who comes too late begins again.
+// captures are short-lived, and those who ask at the same version share one; who
+// comes too late begins again. A crowd that begins at once must not make each
+// other begin again for ever, so they are bounded by what they hold together.
 type captures struct {
 	last uint64
-	held []capture
+	held []capture // the oldest first
+	size int       // tickets in them
 }
 
-func (c *captures) add(added capture) uint64 {
-	c.last++
-	added.id, added.until = c.last, time.Now().Add(captureFor)
-	if len(c.held) == maxCaptures {
-		c.held = c.held[1:]
+// of gives the capture of the line behind a position at a version.
+func (c *captures) of(version uint64, from int, rest func() []*queue.Ticket) uint64 {
+	now := time.Now()
+	for len(c.held) > 0 && now.After(c.held[0].until) {
+		c.drop()
 	}
-	c.held = append(c.held, added)
+	if n := len(c.held); n > 0 && c.held[n-1].version == version && c.held[n-1].from == from {
+		return c.held[n-1].id
+	}
+	added := capture{version: version, from: from, tickets: rest(), until: now.Add(captureFor)}
+	for len(c.held) >= minCaptures && c.size+len(added.tickets) > maxCaptured {
+		c.drop()
+	}
+	c.last++
+	added.id = c.last
+	c.held, c.size = append(c.held, added), c.size+len(added.tickets)
 	return added.id
 }
 
+// drop forgets the oldest one.
+func (c *captures) drop() {
+	c.size -= len(c.held[0].tickets)
+	c.held = append(c.held[:0:0], c.held[1:]...)
+}
+
 func (c *captures) part(q *messages.ReadSnapshot) *messages.View {
-	for i, held := range c.held {
+	for _, held := range c.held {
 		if held.id != q.Capture || time.Now().After(held.until) {
 			continue
 		}
@@ -208,8 +230,6 @@ func (c *captures) part(q *messages.ReadSnapshot) *messages.View {
 		}
 		if start+len(v.Tickets) < len(held.tickets) {
 			v.Capture = held.id
-		} else {
-			c.held = append(c.held[:i:i], c.held[i+1:]...)
 		}
 		return v
 	}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 
 	"nowserving/actors/queue"
@@ -12,11 +13,18 @@ import (
 // actor.
 type windowWork struct {
 	*IngestionDeps
+	source Source
 	window []*intake
+	// settling: another node may still be about to bring what is delivered again
+	// to its queue.
+	settling bool
 	// pastFull: the queue has been full for so long that its requests are
 	// buried.
 	pastFull bool
-	outcome  outcome
+	// pastRepair: the queue has been out of service for so long, and its requests
+	// are so many, that they are buried for the sake of all others.
+	pastRepair bool
+	outcome    outcome
 }
 
 // outcome is how far a window came.
@@ -26,6 +34,7 @@ type outcome struct {
 	trouble  string
 	accepted bool // the queue had room
 	full     bool // it had none
+	damaged  bool // it is out of service
 }
 
 // troubleBurying: dead letters cannot be published.
@@ -70,7 +79,10 @@ func (w *windowWork) prepare(ctx context.Context) int {
 			continue
 		}
 		var err error
-		if in.command, in.problem, err = in.request.Command(ctx); err != nil {
+		if in.command, in.problem, err = in.request.Command(ctx); w.early(in, in.problem) {
+			in.problem, err = nil, errEarly
+		}
+		if err != nil {
 			w.Log.Debug("a request cannot be decided now", "queue", in.queue, "error", err)
 			w.outcome.trouble = string(queue.Unavailable)
 			return n
@@ -100,9 +112,9 @@ func (w *windowWork) enqueue(ctx context.Context, group []*intake) bool {
 			}
 			continue
 		}
-		code := queue.Code(a.Problem.Code)
-		w.outcome.full = w.outcome.full || code == queue.QueueFull
-		if code == queue.Unavailable || code == queue.OutcomeUnknown || code == queue.QueueFull && !w.pastFull {
+		w.outcome.full = w.outcome.full || a.Problem.Code == string(queue.QueueFull)
+		w.outcome.damaged = w.outcome.damaged || outOfService(a.Problem)
+		if w.mayPass(a.Problem) || w.early(in, a.Problem) {
 			w.outcome.trouble = a.Problem.Code
 			return false
 		}
@@ -110,6 +122,40 @@ func (w *windowWork) enqueue(ctx context.Context, group []*intake) bool {
 	}
 	return true
 }
+
+// mayPass tells whether a refusal makes its request wait.
+func (w *windowWork) mayPass(p *messages.Problem) bool {
+	switch queue.Code(p.Code) {
+	case queue.Unavailable:
+		return !w.pastRepair || !outOfService(p)
+	case queue.QueueFull:
+		return !w.pastFull
+	case queue.OutcomeUnknown:
+		return true
+	}
+	return false
+}
+
+func outOfService(p *messages.Problem) bool { return p.Detail == queue.ErrOutOfService.Detail }
+
+var errEarly = errors.New("another node may still bring it to its queue")
+
+// early tells whether it is too early to bury a request for a reason that may
+// pass. Another node had it before, and its own try may be under way: that one
+// could be accepted, and then the request would be dead and alive.
+func (w *windowWork) early(in *intake, p *messages.Problem) bool {
+	if p == nil || !w.settling || !in.delivery.Again {
+		return false
+	}
+	switch p.Code {
+	case string(queue.QueueFull), string(queue.QueueClosed), string(queue.QueueNotFound), CodeFiltered:
+		return true
+	}
+	return false
+}
+
+// CodeFiltered is the code of a request that the rules of a queue refuse.
+const CodeFiltered = "filtered"
 
 // bury publishes what is dead before the first request that waits, in order.
 func (w *windowWork) bury(ctx context.Context) {
@@ -126,6 +172,10 @@ func (w *windowWork) bury(ctx context.Context) {
 		letters = append(letters, DeadLetter{Delivery: in.delivery, Queue: in.queue, Problem: in.problem, At: w.Now()})
 	}
 	if len(dead) == 0 {
+		return
+	}
+	if !w.source.Fresh() { // they may be another node's by now, and taken
+		w.outcome.trouble = troubleBurying
 		return
 	}
 	n, err := w.Bury(ctx, letters)

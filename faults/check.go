@@ -2,6 +2,7 @@ package faults
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -21,11 +22,11 @@ type Evidence struct {
 func Check(h *History, e Evidence) *Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := &checker{Report: &Report{Queues: len(e.Journals)}, evidence: e, queues: make(map[string]*queueCheck)}
+	c := &checker{Report: &Report{Queues: len(e.Journals)}, evidence: e, queues: make(map[string]*queueCheck), began: h.began.UnixMilli()}
 	for id, events := range e.Journals {
 		c.queues[id] = &queueCheck{
 			checker: c, id: id, events: events, told: make(map[uint64]*Op), looks: make(map[uint64][]look),
-			asked: make(map[string]int), requests: make(map[string]int),
+			asked: make(map[string]int), refused: make(map[string]*Op), requests: make(map[string]int),
 		}
 	}
 	for _, o := range h.Ops {
@@ -52,6 +53,7 @@ type checker struct {
 	*Report
 	evidence Evidence
 	queues   map[string]*queueCheck
+	began    int64 // of the history, as the journal has times
 	// What transfers made: the target's ticket by the source's, as each says.
 	left, arrived map[string]string
 }
@@ -69,6 +71,8 @@ type queueCheck struct {
 	looks    map[uint64][]look
 	// asked counts what may have happened, by what it leaves in an event.
 	asked map[string]int
+	// refused are the last ones that were, by the same, to tell of.
+	refused map[string]*Op
 	// requests are RabbitMQ's, by mark: their places in the order of publishing.
 	requests    map[string]int
 	lastRequest int
@@ -92,7 +96,11 @@ func (c *checker) of(queue, what string) *queueCheck {
 
 func (c *checker) takeOp(o *Op) {
 	q := c.of(o.Queue, o.Command)
-	if q == nil || o.Outcome == Refused {
+	if q == nil {
+		return
+	}
+	if o.Outcome == Refused {
+		q.refused[trace(events[o.Command], o.Ticket, o.Mark)] = o
 		return
 	}
 	if o.Outcome == Unknown {
@@ -250,7 +258,13 @@ func (q *queueCheck) attribute(e *Event, m *model) {
 		q.Happened++
 	case q.evidence.MayLose && e.Kind == "queue.configured":
 	default:
-		q.wrong("%s: event %d, %s %s of ticket %s, is more than was asked for", q.id, e.Version, e.Kind, markOf(e), subject)
+		told := ""
+		for _, t := range []string{trace(e.Kind, subject, markOf(e)), t} {
+			if o := q.refused[t]; o != nil {
+				told = fmt.Sprintf("; %s was refused (%d %s, the last of %d attempts, from %s to %s)", o.Client, o.Status, o.Code, o.Attempts, o.Sent, o.Answered)
+			}
+		}
+		q.wrong("%s: event %d at %s, %s %s of ticket %s, is more than was asked for%s", q.id, e.Version, time.Duration(e.At-q.began)*time.Millisecond, e.Kind, markOf(e), subject, told)
 	}
 }
 

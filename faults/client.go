@@ -43,6 +43,8 @@ type transport interface {
 type client struct {
 	*Load
 	name    string
+	nodes   *Nodes
+	figures *figures
 	via     transport
 	random  *rand.Rand
 	count   int
@@ -53,7 +55,7 @@ type client struct {
 
 func (l *Load) newClient(name string, seed uint64, via transport) *client {
 	return &client{
-		Load: l, name: name, via: via, random: rand.New(rand.NewPCG(seed, l.o.Seed)),
+		Load: l, name: name, nodes: l.o.Nodes, figures: &l.figures, via: via, random: rand.New(rand.NewPCG(seed, l.o.Seed)),
 		tickets: make(map[string][]string), active: make(map[string][]string), held: make(map[string][]string),
 	}
 }
@@ -82,13 +84,17 @@ func (c *client) do(o *Op) {
 		c.o.History.addOp(o)
 		c.figures.latency(o.Answered - o.Sent)
 	}()
-	for {
-		url := c.o.Nodes.pick(c.random)
+	for maybe := false; ; {
+		url := c.nodes.pick(c.random)
 		a, err := c.via.try(url, o)
 		o.Attempts++
 		if c.settle(o, url, a, err) {
+			if o.Outcome == Refused && maybe {
+				o.Outcome = Unknown // an attempt before may still be on its way
+			}
 			return
 		}
+		maybe = maybe || err != nil && !errors.Is(err, errNotSent) && !errors.Is(err, errSentAway) || a.code == "outcome_unknown"
 		if c.o.History.Now()-o.Sent > giveUpAfter {
 			c.figures.unexpected("%s of %s was not answered in %s", o.Command, o.Client, giveUpAfter)
 			return
@@ -103,7 +109,7 @@ func (c *client) settle(o *Op, url string, a answer, err error) bool {
 	switch {
 	case errors.Is(err, errNotSent):
 		c.figures.failed("refused")
-		c.o.Nodes.failed(url)
+		c.nodes.failed(url)
 		return false
 	case errors.Is(err, errSentAway):
 		c.figures.failed("closed 1012")
@@ -167,7 +173,7 @@ func (c *client) act() {
 		o.Ticket, o.Position = c.pick(c.active, queue, o.Command != "start" && o.Command != "recall"), 1
 		c.do(o)
 	case dice < 9 && len(c.tickets[queue]) > 0:
-		c.transfer(queue)
+		c.transfer(queue, true)
 	case dice < 10 && len(c.tickets[queue]) > 0:
 		o := c.op(queue, "update")
 		o.Ticket, o.Priority = c.pick(c.tickets, queue, false), c.random.IntN(3)
@@ -190,8 +196,11 @@ func (c *client) act() {
 	}
 }
 
-func (c *client) transfer(queue string) {
+func (c *client) transfer(queue string, mayBeKeyed bool) {
 	o := c.op(queue, "transfer")
+	if !mayBeKeyed {
+		o.Key = ""
+	}
 	o.Target = c.queues[c.random.IntN(len(c.queues))]
 	if o.Target == queue {
 		return

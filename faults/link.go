@@ -14,8 +14,9 @@ type Mode struct {
 	// Swallow: what the target answers is lost. Connections that lost
 	// something are closed when this ends.
 	Swallow bool
-	// Delay is how much later everything that the target sends arrives.
-	Delay time.Duration
+	// Delay is how much later everything arrives that the target sends, and
+	// DelayTo what is sent to it.
+	Delay, DelayTo time.Duration
 }
 
 // Cut is nothing passing either way.
@@ -170,7 +171,7 @@ func (k *Link) delay(toTarget bool) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if toTarget {
-		return 0
+		return k.mode.DelayTo
 	}
 	return k.mode.Delay
 }

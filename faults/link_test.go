@@ -91,7 +91,7 @@ func TestLink(t *testing.T) {
 	k.Set(Mode{})
 	hears("three", soon)
 
-	k.Set(Mode{Delay: 300 * time.Millisecond})
+	k.Set(Mode{DelayTo: 100 * time.Millisecond, Delay: 200 * time.Millisecond})
 	began := time.Now()
 	say("four")
 	hears("four", soon)

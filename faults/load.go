@@ -37,6 +37,9 @@ const (
 	roundCapacity = 5
 )
 
+// haunters ask a node at once that may be no member any more.
+const haunters = 16
+
 // Load is many clients at once: commands over REST and WebSocket, requests over
 // RabbitMQ, followers, and rounds for the check of linearizability. It runs
 // between Start and Stop, again and again; its followers do so all the time.
@@ -204,8 +207,45 @@ func (l *Load) Probe() map[string]time.Duration {
 	return took
 }
 
-// Transfers enqueues tickets and sends them to other queues, many at once; the
-// answer waits until all are through.
+// Haunt asks one node directly, whether it is ready or not, until stop is
+// called: what it answers must be as true as what others do.
+func (l *Load) Haunt(url string) (stop func()) {
+	l.probes++
+	only, via := NewNodes(), newREST(l.auth)
+	only.Put("haunted", url)
+	apart := &figures{failures: make(map[string]int)} // that it fails is as it should be
+	ctx, end := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for i := range haunters {
+		c := l.newClient(fmt.Sprintf("haunt-%d-%d", l.probes, i), uint64(i), via)
+		c.nodes, c.figures = only, apart
+		all.Go(func() {
+			for n := i; ctx.Err() == nil; n++ {
+				if queue := l.queues[n%len(l.queues)]; n%4 == 0 {
+					o := c.op(queue, "call_next")
+					o.Key = "" // it is asked once
+					c.do(o)
+				} else {
+					c.read(queue, 10)
+				}
+				time.Sleep(retryAfter)
+			}
+		})
+	}
+	return func() {
+		end()
+		all.Wait()
+		only.Close()
+		via.close()
+		for _, surprise := range apart.take().Surprises {
+			l.figures.unexpected("%s", surprise)
+		}
+	}
+}
+
+// Transfers enqueues tickets and sends them to other queues, many at once and
+// without a key, so that no client sends one again; the answer waits until all
+// are through.
 func (l *Load) Transfers(n int) (wait func()) {
 	l.probes++
 	via := newREST(l.auth)
@@ -216,7 +256,7 @@ func (l *Load) Transfers(n int) (wait func()) {
 			o := c.op(l.queues[i%len(l.queues)], "enqueue")
 			if c.do(o); o.Outcome == Accepted {
 				c.tickets[o.Queue] = append(c.tickets[o.Queue], o.Told.ID)
-				c.transfer(o.Queue)
+				c.transfer(o.Queue, false)
 			}
 		})
 	}

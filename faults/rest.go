@@ -182,13 +182,13 @@ func sentOrNot(err error) error {
 // it was shown. It gives nil where it was not answered.
 func (c *client) read(queue string, limit int) *Read {
 	r := &Read{Queue: queue, Sent: c.o.History.Now(), States: make(map[string]string), Priorities: make(map[string]int)}
-	at := c.o.Nodes.pick(c.random)
+	at := c.nodes.pick(c.random)
 	re, err := c.reader.call(at, http.MethodGet, fmt.Sprintf("/queues/%s/tickets?limit=%d", queue, limit), "", "")
 	r.Answered = c.o.History.Now()
 	switch {
 	case errors.Is(err, errNotSent):
 		c.figures.failed("refused")
-		c.o.Nodes.failed(at)
+		c.nodes.failed(at)
 		return nil
 	case err != nil:
 		c.figures.broken(at, err)

@@ -71,7 +71,7 @@ func (s *socket) try(at string, o *Op) (answer, error) {
 		s.conn = conn
 	}
 	a, err := s.command(o)
-	if err != nil {
+	if err != nil || a.status == http.StatusServiceUnavailable { // it tries elsewhere
 		s.close()
 	}
 	if websocket.IsCloseError(err, 1012) {

@@ -63,7 +63,7 @@ func (t *roundTable) round() bool {
 	}
 	for _, o := range ops {
 		if o.Outcome == Unknown {
-			return true // it has a key and was given up: the history says so
+			return false // it may still happen, in the middle of another round
 		}
 	}
 	t.done = append(t.done, Round{before, after, ops})

@@ -147,7 +147,7 @@ func (m *dryMessage) appendOutcome(dst []byte, set *filter.Set) []byte {
 		if message, p = ruleMessage(m.request); p == nil {
 			d = set.Decide(message)
 			if d.Refused {
-				p = newProblem(codeFiltered, filteredBy(ruleSaid(d)))
+				p = newProblem(actors.CodeFiltered, filteredBy(ruleSaid(d)))
 			} else if d.Priority == nil {
 				own := 0
 				if message.Request.Priority != nil {

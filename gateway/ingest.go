@@ -12,9 +12,6 @@ import (
 	"nowserving/messages"
 )
 
-// codeFiltered: the rules of a queue refuse the request.
-const codeFiltered = "filtered"
-
 // rabbitmq is the one user that all requests from RabbitMQ are; no user of the
 // directory has this id, for theirs are UUIDs.
 var rabbitmq = &Principal{UserID: "rabbitmq", Name: "RabbitMQ", Level: Integration, Queues: []string{"*"}}
@@ -86,7 +83,7 @@ func (r *ingested) Command(ctx context.Context) (*messages.Command, *messages.Pr
 	case err != nil:
 		return nil, nil, fmt.Errorf("the rules of the queue: %w", err)
 	case route.Refused:
-		return nil, wireProblem(newProblem(codeFiltered, filteredBy(route.Rule))), nil
+		return nil, wireProblem(newProblem(actors.CodeFiltered, filteredBy(route.Rule))), nil
 	case route.Queue != "" && !rabbitmq.sees(route.Queue):
 		return nil, wireProblem(refused(queue.ErrQueueNotFound)), nil
 	case route.Priority != nil && (*route.Priority < 0 || *route.Priority > queue.MaxPriority):

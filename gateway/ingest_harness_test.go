@@ -31,11 +31,17 @@ type intakeEnv struct {
 	end       func() // what a node does when it leaves
 	counts    sync.Map
 	published int
+	room      int
 }
 
 func startDrain(t *testing.T, options ...func(*Options)) *intakeEnv {
 	t.Helper()
-	d := &intakeEnv{env: start(t, options...), url: rabbittest.Start(t)}
+	return startDrainOf(t, rabbittest.Start(t), options...)
+}
+
+func startDrainOf(t *testing.T, url string, options ...func(*Options)) *intakeEnv {
+	t.Helper()
+	d := &intakeEnv{env: start(t, options...), url: url, room: rabbit.Prefetch}
 	d.run()
 	var err error
 	if d.conn, err = amqp.Dial(d.url); err != nil {
@@ -59,7 +65,7 @@ func (d *intakeEnv) run() {
 	up, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for i, name := range []string{"ingest", "publish"} {
-		c, err := rabbit.New(rabbit.Options{URL: d.url, Name: name, Log: log})
+		c, err := rabbit.New(rabbit.Options{URL: d.url, Name: name, Guarded: i == 0, Log: log})
 		if err != nil {
 			d.t.Fatal(err)
 		}
@@ -68,7 +74,7 @@ func (d *intakeEnv) run() {
 	}
 	d.ingestion = actors.StartIngestion(actors.IngestionDeps{
 		System: sharedNode(d.t).System(), Queues: d.queues, Open: d.gateway.OpenDelivery,
-		Bury: rabbit.NewDeadLetters(conns[1]).Bury, Now: d.now, Log: log,
+		Bury: rabbit.NewDeadLetters(conns[1]).Bury, Room: d.room, Now: d.now, Log: log,
 		Count: func(result string, n int) {
 			before, _ := d.counts.LoadOrStore(result, 0)
 			d.counts.Store(result, before.(int)+n)

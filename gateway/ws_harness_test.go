@@ -310,10 +310,13 @@ func livePromised(t testing.TB, f frame, text []byte) {
 
 func newTestID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
-// anyClosing tells whether a session is about to end.
+// anyClosing tells whether a session is about to end, or the last one has.
 func (r *registry) anyClosing() (closing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.count == 0 {
+		return true
+	}
 	r.each(func(s *liveSession) { closing = closing || s.in.closing.Load() })
 	return closing
 }

@@ -108,6 +108,48 @@ func TestLiveLongLineComesInParts(t *testing.T) {
 	}
 }
 
+// Screens that all begin at once with a long line that moves all the while do not
+// keep each other from it.
+func TestLiveManyBeginWithALongLine(t *testing.T) {
+	const tickets, screens = 1_300, 20
+	e := startLive(t)
+	e.queue("a")
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			for range tickets / 50 {
+				e.enqueue("a")
+			}
+		})
+	}
+	all.Wait()
+	peers := make([]*peer, screens)
+	for i := range peers {
+		peers[i] = e.join(Admin)
+	}
+	for _, p := range peers {
+		all.Go(func() {
+			f := p.subscribe("a")
+			if f.str("type") != "snapshot" {
+				t.Errorf("%v", f)
+				return
+			}
+			for shown := 1000; shown < f.sub("data").num("waiting_total"); {
+				part := p.want("snapshot_part")
+				if part.num("version") != f.num("version") {
+					t.Errorf("a part of version %d to a snapshot of %d", part.num("version"), f.num("version"))
+					return
+				}
+				shown += len(part["waiting"].([]any))
+			}
+		})
+	}
+	for range 50 {
+		e.enqueue("a")
+	}
+	all.Wait()
+}
+
 // Every version once, in order, without a gap, however often a client comes back.
 func TestLiveNoGaps(t *testing.T) {
 	const sessions, events, writers = 20, 600, 4

@@ -67,6 +67,9 @@ var (
 	ErrKeyReused          = &Error{Code: IdempotencyKeyReused, Detail: "This Idempotency-Key was used with another command."}
 	ErrForbidden          = &Error{Code: Forbidden, Detail: "You may only change what you enqueued yourself."}
 	ErrUnavailableNow     = &Error{Code: Unavailable, Detail: "The queue cannot be reached just now. Nothing was changed."}
-	ErrNotFollowed        = &Error{Code: Unavailable, Detail: "Too many events of the queue wait for what must have them. Nothing was changed."}
-	ErrOutcomeUnknown     = &Error{Code: OutcomeUnknown, Detail: "It is not known whether this happened. Retry with the same Idempotency-Key."}
+	// ErrOutOfService: the queue's journal is damaged. It stays so until somebody
+	// repairs it.
+	ErrOutOfService   = &Error{Code: Unavailable, Detail: "The queue is out of service until its journal is repaired. Nothing was changed."}
+	ErrNotFollowed    = &Error{Code: Unavailable, Detail: "Too many events of the queue wait for what must have them. Nothing was changed."}
+	ErrOutcomeUnknown = &Error{Code: OutcomeUnknown, Detail: "It is not known whether this happened. Retry with the same Idempotency-Key."}
 )

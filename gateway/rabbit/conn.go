@@ -16,7 +16,12 @@ import (
 )
 
 const (
-	heartbeat    = 10 * time.Second
+	// RabbitMQ gives a client up that it has not heard of for two heartbeats at
+	// least, and a client says something every 7 s at least. So where RabbitMQ was
+	// heard of within silence, it has not given up a client that was paused since.
+	// A consumer asks it something every lagEvery, and so hears of it often enough.
+	heartbeat    = 8 * time.Second
+	silence      = 7 * time.Second
 	dialTimeout  = 10 * time.Second // with the handshake
 	closeTimeout = time.Second
 	minBackoff   = 100 * time.Millisecond
@@ -47,6 +52,9 @@ type Options struct {
 	// Declare is done on each new connection before anybody may use it;
 	// DeclareTopology if nil.
 	Declare func(*amqp.Channel) error
+	// Guarded: the connection is given up after a silence in which RabbitMQ may
+	// have given what it delivered to somebody else.
+	Guarded bool
 	// Changed is told whenever the connection comes up or goes down, if not
 	// nil. It must not block.
 	Changed func(up bool)
@@ -154,6 +162,7 @@ func (c *Conn) dial(ctx context.Context) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	var stop func() bool
+	heard := newHearing()
 	config := amqp.Config{
 		Heartbeat:  heartbeat,
 		Properties: amqp.NewConnectionProperties(),
@@ -162,7 +171,7 @@ func (c *Conn) dial(ctx context.Context) (*Session, error) {
 			if err == nil {
 				stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 			}
-			return conn, err
+			return &heardConn{conn, heard}, err
 		},
 	}
 	config.Properties.SetClientConnectionName(c.options.Name)
@@ -170,7 +179,7 @@ func (c *Conn) dial(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{conn: conn, done: make(chan struct{}), open: make(chan struct{})}
+	s := &Session{conn: conn, heard: heard, done: make(chan struct{}), open: make(chan struct{})}
 	close(s.open)
 	go s.watch(conn.NotifyClose(make(chan *amqp.Error, 1)))
 	go s.watchBlocked(conn.NotifyBlocked(make(chan amqp.Blocking, 1)), c.options.Log)
@@ -181,14 +190,18 @@ func (c *Conn) dial(ctx context.Context) (*Session, error) {
 		s.close()
 		return nil, err
 	}
+	if c.options.Guarded {
+		heard.begin()
+	}
 	return s, nil
 }
 
 // Session is one connection from when it is up until it is lost.
 type Session struct {
-	conn *amqp.Connection
-	done chan struct{}
-	lost error // set when done is closed
+	conn  *amqp.Connection
+	heard *hearing
+	done  chan struct{}
+	lost  error // set when done is closed
 
 	mu   sync.Mutex
 	open chan struct{} // closed while RabbitMQ takes what is published

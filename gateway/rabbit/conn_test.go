@@ -77,6 +77,19 @@ func ready(t *testing.T, s *rabbit.Session, queue string) int {
 	return q.Messages
 }
 
+// awaitReady waits until so many messages are ready: a quorum queue that was just
+// started says none.
+func awaitReady(t *testing.T, s *rabbit.Session, queue string, want int) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for until := time.Now().Add(patience); ready(t, s, queue) != want; <-tick.C {
+		if time.Now().After(until) {
+			t.Fatalf("there are not %d messages", want)
+		}
+	}
+}
+
 func TestTopologyIsDeclaredAndSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	server := rabbittest.StartPrivate(t)
@@ -102,17 +115,13 @@ func TestTopologyIsDeclaredAndSurvivesARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = session(t, c)
-	if n := ready(t, s, rabbit.Requests); n != 1 {
-		t.Fatalf("%d messages after the restart", n)
-	}
+	awaitReady(t, s, rabbit.Requests, 1)
 	if err := server.Bounce(); err != nil {
 		t.Fatal(err)
 	}
 	<-s.Done()
 	s = session(t, c)
-	if n := ready(t, s, rabbit.Requests); n != 1 {
-		t.Fatalf("%d messages after an orderly restart", n)
-	}
+	awaitReady(t, s, rabbit.Requests, 1)
 	for i, want := range []bool{true, false, true, false, true} {
 		if got := <-changes; got != want {
 			t.Fatalf("change %d is %v", i, got)

@@ -13,10 +13,16 @@ import (
 )
 
 const (
-	// prefetch bounds the requests that are not acknowledged. Those of a queue
+	// Prefetch bounds the requests that are not acknowledged. Those of a queue
 	// that takes none for now are among them: where they are as many, the others
-	// wait as well, until it takes some or, full for long, has them buried.
-	prefetch = 10_000
+	// wait as well, until it takes some or, full for long, has them buried. With
+	// bodies as large as they may be these are 2 GB, with the usual ones 50 MB.
+	//
+	// It must be the same on all nodes, and never be made smaller: what a consumer
+	// did not acknowledge is given to the next one first, but a quorum queue puts
+	// what comes back a second time behind what came back before and has not been
+	// taken yet. The next one must take all of it at once.
+	Prefetch = 30_000
 	// handOver is how many deliveries go to the ingestion at once, at most.
 	handOver = 256
 	// drainWithin bounds what a node that leaves waits for.
@@ -69,9 +75,14 @@ func (c *Consumer) Run(ctx context.Context) error {
 }
 
 // source is what acknowledges on the channel that the deliveries came on.
-type source struct{ channel *amqp.Channel }
+type source struct {
+	channel *amqp.Channel
+	session *Session
+}
 
 func (s source) Ack(tag uint64, multiple bool) error { return s.channel.Ack(tag, multiple) }
+
+func (s source) Fresh() bool { return s.session.heard.fresh() }
 
 // consume takes what comes on a channel of its own, until that or ctx is over.
 func (c *Consumer) consume(ctx context.Context, s *Session) error {
@@ -79,15 +90,16 @@ func (c *Consumer) consume(ctx context.Context, s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := ch.Qos(prefetch, 0, false); err != nil {
+	if err := ch.Qos(Prefetch, 0, false); err != nil {
 		return err
 	}
 	deliveries, err := ch.Consume(Requests, "", false, false, false, false, nil)
 	if err != nil {
 		return err
 	}
-	from := &source{ch}
+	from := &source{ch, s}
 	c.ingestion.Open(from)
+	defer c.ingestion.Lost(from)
 	lag, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.watchLag(lag, s)
@@ -129,7 +141,7 @@ func gather(first amqp.Delivery, more <-chan amqp.Delivery) []*actors.Delivery {
 func deliveryOf(d *amqp.Delivery) *actors.Delivery {
 	return &actors.Delivery{
 		Tag: d.DeliveryTag, MessageID: d.MessageId, ContentType: d.ContentType, RoutingKey: d.RoutingKey,
-		Headers: d.Headers, Body: d.Body, Raw: d,
+		Headers: d.Headers, Body: d.Body, Again: d.Redelivered, Raw: d,
 	}
 }
 

@@ -74,7 +74,10 @@ func bind(t testing.TB, s *rabbit.Session, queueID, kind string) *amqp.Channel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ch.QueueDeclare(queueID, true, false, false, false, amqp.Table{amqp.QueueTypeArg: kind}); err != nil {
+	// A consumer that comes back must not be given later ones before those that
+	// it had not acknowledged.
+	args := amqp.Table{amqp.QueueTypeArg: kind, "x-single-active-consumer": true}
+	if _, err := ch.QueueDeclare(queueID, true, false, false, false, args); err != nil {
 		t.Fatal(err)
 	}
 	if err := ch.QueueBind(queueID, "#", rabbit.Events, false, nil); err != nil {
