@@ -22,7 +22,7 @@ for i = 1, #all, 2 do
   if all[i] ~= '#' then
     local l, leaving, ends, renewed, roles = string.match(all[i + 1], '^(%S+) (%d) (%d+) (%d+) (%S*)$')
     -- No lease is that long: the clock was set back, and who was silent then would stay for as long.
-    local far = ends and tonumber(ends) > now + 60000
+    local far = ends and tonumber(ends) > now + 10000
     if l == nil or far or tonumber(ends) <= now then
       redis.call('HDEL', KEYS[1], all[i])
       changed = true
