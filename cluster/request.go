@@ -75,4 +75,3 @@ func (r *request) under(a *activation) {
 	a.underway.Add(1)
 	r.pid, _ = r.grains.system.ProcessRegistry.Add(r, "request"+r.grains.system.ProcessRegistry.NextID())
 }
-
