@@ -3,12 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -267,16 +267,34 @@ func (w *world) configure(name, value string) {
 func fullDisk(w *world) map[string]time.Duration {
 	c := redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
 	defer c.Close()
-	info, err := c.InfoMap(context.Background(), "server", "persistence").Result()
+	info, err := c.InfoMap(context.Background(), "server").Result()
 	w.must(err)
-	pid := info["Server"]["process_id"]
-	size, err := strconv.Atoi(info["Persistence"]["aof_current_size"])
-	w.must(err)
-	w.must(exec.Command("prlimit", "--pid", pid, "--fsize="+strconv.Itoa(size+100_000)).Run())
+	limit := fmt.Sprint("--fsize=", w.appended()+100_000)
+	w.must(exec.Command("prlimit", "--pid", info["Server"]["process_id"], limit).Run())
 	eventually(w.t, "Redis ends", func() bool { return c.Ping(context.Background()).Err() != nil })
 	last(time.Second, 5*time.Second)
 	w.must(w.redis.Restart())
 	return w.load.Probe()
+}
+
+// appended is the size of the file that Redis appends to: the newest one, for
+// it begins another whenever it writes its journal anew.
+func (w *world) appended() int64 {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.redis.Dir(), "appendonlydir", "*.incr.aof"))
+	w.must(err)
+	var newest os.FileInfo
+	for _, name := range files {
+		info, err := os.Stat(name)
+		w.must(err)
+		if newest == nil || info.ModTime().After(newest.ModTime()) {
+			newest = info
+		}
+	}
+	if newest == nil {
+		w.t.Fatal("Redis has no journal")
+	}
+	return newest.Size()
 }
 
 func killRabbit(w *world) map[string]time.Duration {
