@@ -16,7 +16,7 @@ const (
 	// Prefetch bounds the requests that are not acknowledged. Those of a queue
 	// that takes none for now are among them: where they are as many, the others
 	// wait as well, until it takes some or, full for long, has them buried. With
-	// bodies as large as they may be these are 2 GB, with the usual ones 50 MB.
+	// bodies as large as they may be these are 2 GB, with 400 bytes each 35 MB.
 	//
 	// It must be the same on all nodes, and never be made smaller: what a consumer
 	// did not acknowledge is given to the next one first, but a quorum queue puts

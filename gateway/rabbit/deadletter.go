@@ -59,8 +59,12 @@ func (d *DeadLetters) Bury(ctx context.Context, letters []actors.DeadLetter) (in
 		dead[i] = deadMessage(l)
 	}
 	n, err := p.Publish(ctx, dead...)
-	if errors.Is(err, ErrUnroutable) {
+	switch {
+	case errors.Is(err, ErrUnroutable):
 		s.Drop() // the queue is gone; a new connection declares it
+	case errors.Is(err, ErrMaybePublished):
+		// A confirmation that never comes would keep back all that come after it.
+		go p.Close()
 	}
 	return n, err
 }

@@ -155,10 +155,11 @@ func (r *Receipt) Settled() <-chan struct{} { return r.done }
 // Ended is closed when the publisher takes no more.
 func (p *Publisher) Ended() <-chan struct{} { return p.ended }
 
-// Close ends the publisher. What is under way has an unknown fate.
+// Close ends the publisher. What is under way has an unknown fate. Where RabbitMQ
+// does not answer, as happens while it stops, the connection ends with it.
 func (p *Publisher) Close() {
 	p.once.Do(func() { close(p.ended) })
-	_ = p.channel.Close() // it may be lost already
+	_ = p.session.closeChannel(p.channel) // it may be lost already
 }
 
 // settleAll gives each message its fate, until the channel is closed.
