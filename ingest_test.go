@@ -242,6 +242,9 @@ func TestIngestionThroughKills(t *testing.T) {
 		p.kill()
 		p = startNode(t, dir, args...)
 		s.after(each)
+		if err := broker.Settle(); err != nil {
+			t.Fatal(err)
+		}
 		broker.Kill()
 		if err := broker.Restart(); err != nil {
 			t.Fatal(err)

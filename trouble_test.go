@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"nowserving/actors/queue"
 	"nowserving/faults"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
@@ -210,7 +211,7 @@ func TestRedisRolledBack(t *testing.T) {
 	rollBack()
 
 	after := k.next("snapshot")
-	if after.Epoch == before.Epoch || after.Version != before.Version+5 {
+	if after.Epoch == before.Epoch || after.Version != before.Version+4+queue.EpochGap {
 		t.Errorf("after version %d of epoch %s: version %d of epoch %s", before.Version+4, before.Epoch, after.Version, after.Epoch)
 	}
 	if a := s.enqueue(1); a.version() != after.Version+1 || a.str(t, "number") != "A504" {
@@ -295,7 +296,7 @@ func TestRedisRolledBackWithItsNode(t *testing.T) {
 	}
 	rollBack()
 	s.start()
-	if a := s.enqueue(1); a.version() != last.version()+2 {
+	if a := s.enqueue(1); a.version() != last.version()+queue.EpochGap+1 {
 		t.Errorf("version %d after %d", a.version(), last.version())
 	}
 	if _, after := s.subscribe(); after.Epoch == before.Epoch {
@@ -335,7 +336,7 @@ func TestOtherNodesKnowWhatIsLost(t *testing.T) {
 
 	s.process = nodes[(i+1)%len(nodes)]
 	_, after := s.subscribe()
-	if after.Epoch == before.Epoch || after.Version != last.version()+1 {
+	if after.Epoch == before.Epoch || after.Version != last.version()+queue.EpochGap {
 		t.Errorf("after version %d of epoch %s: version %d of epoch %s", last.version(), before.Epoch, after.Version, after.Epoch)
 	}
 }

@@ -268,8 +268,8 @@ func TestFollowerOfANewEpoch(t *testing.T) {
 		d.Known = func(context.Context, string) (uint64, error) { return 40, nil }
 	})
 	next.do(t, "a", enqueue())
-	s.await(t, 42, "a")
-	if got := s.of("a"); !slices.Equal(got, []uint64{1, 2, 41, 42}) {
+	s.await(t, 41+queue.EpochGap, "a")
+	if got := s.of("a"); !slices.Equal(got, []uint64{1, 2, 40 + queue.EpochGap, 41 + queue.EpochGap}) {
 		t.Fatalf("the sink was given %v", got)
 	}
 }

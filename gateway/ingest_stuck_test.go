@@ -166,6 +166,9 @@ func TestIngestForgetsWhatItLost(t *testing.T) {
 		d.request(fmt.Sprint("a", i), "a", fmt.Sprintf(`,"service":"a%d"`, i))
 	}
 	d.eventually("three wait", func() bool { return d.ingestion.Underway() == 3 })
+	if err := broker.Settle(); err != nil {
+		t.Fatal(err)
+	}
 	broker.Kill()
 	d.eventually("they are forgotten", func() bool { return d.ingestion.Underway() == 0 })
 	d.ok(call{method: "PATCH", path: "/queues/a", body: `{"capacity":null}`})

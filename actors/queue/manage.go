@@ -60,6 +60,12 @@ func (a *SetStatus) decide(*State, *Command) (*Event, error) {
 // that the lost events gave out are in people's hands.
 const skipNumbers = 500
 
+// EpochGap is how far above the highest version that is known a new epoch begins.
+// What is known is a little old: whoever follows a queue, the history above all,
+// may be about to note that it has some more of the lost events, and must not
+// take the new ones for those. It is more than a follower takes in at once.
+const EpochGap = 100_000
+
 // NewEpoch is the event with which a queue goes on whose store has lost events:
 // a new history above every version that was ever known.
 func (s *State) NewEpoch(known uint64, epoch string, op OpID, now Time) *Event {
@@ -75,7 +81,7 @@ func (s *State) NewEpoch(known uint64, epoch string, op OpID, now Time) *Event {
 // lost event may have given out one number, today's too where none is left of today.
 func (s *State) goBeyond(known uint64, now Time, timezone string, e *Event) {
 	lost := max(known, s.version) - s.version
-	e.Version, e.Day, e.Seq = s.version+lost+1, s.day, s.seq
+	e.Version, e.Day, e.Seq = s.version+lost+EpochGap, s.day, s.seq
 	if today := serviceDay(now, location(timezone)); today > s.day {
 		e.Day, e.Seq = today, 0
 	}

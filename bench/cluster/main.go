@@ -1,9 +1,11 @@
-// Command cluster measures what three nodes carry beside one, each on a core of its own, on the same Redis and database.
-// The load and both servers share the cores that are left, and so does the driver.
+// Command cluster measures what three nodes carry beside one on the same Redis and database. The servers and the driver
+// have cores of their own.
 //
-//	cluster -binary nowserving -drive drive -cores 0,1,2 -rest 3 -rounds 3
+//	cluster -binary nowserving -drive drive -cores 0,1,2 -rest 3-7      # each node on a core
+//	cluster -binary nowserving -drive drive -cores 0,0,0 -share 0.3 -rest 1-3
 //
-// One node and three nodes take turns; the ratio is that of the medians.
+// Where cores are too few for that, -share gives each node a part of one, by a control group (of version 1; root only).
+// One node and all of them take turns; the ratio is that of the medians.
 package main
 
 import (
@@ -27,6 +29,7 @@ import (
 type config struct {
 	binary, drive, cores, rest, args string
 	rounds                           int
+	share                            float64
 }
 
 func main() {
@@ -36,6 +39,7 @@ func main() {
 	flag.StringVar(&c.binary, "binary", "nowserving", "the program")
 	flag.StringVar(&c.drive, "drive", "drive", "the driver, bench/drive")
 	flag.StringVar(&c.cores, "cores", "0,1,2", "one core for each node")
+	flag.Float64Var(&c.share, "share", 0, "part of a core that each node may use; 0: all of it")
 	flag.StringVar(&c.rest, "rest", "3", "cores of Redis, MariaDB and the driver")
 	flag.StringVar(&c.args, "args", "--queues 60 --connections 240 --depth 100 --duration 10s", "of the driver")
 	flag.IntVar(&c.rounds, "rounds", 3, "of each")

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -26,7 +28,12 @@ type process struct {
 
 // startNode starts a member of the cluster on one core, and waits until it serves.
 func (w *world) startNode(ctx context.Context, dir, core string) (*process, error) {
-	cmd := exec.CommandContext(ctx, "taskset", "-c", core, w.binary,
+	group, err := w.limit(filepath.Base(dir))
+	if err != nil {
+		return nil, err
+	}
+	// The shell enters the control group, and becomes the node.
+	cmd := exec.CommandContext(ctx, "sh", "-c", `[ -z "$0" ] || echo $$ >"$0/tasks"; exec taskset -c "$@"`, group, core, w.binary,
 		"--http-addr", "127.0.0.1:0", "--data-dir", dir, "--redis-url", w.redis, "--database-url", w.database,
 		"--cluster-provider", "redis", "--token-keys", keys, "--data-keys", keys)
 	cmd.Env = append(os.Environ(), "NOWSERVING_ADMIN_PASSWORD="+adminPassword)
@@ -51,6 +58,24 @@ func (w *world) startNode(ctx context.Context, dir, core string) (*process, erro
 		return nil, errors.New("the node does not serve")
 	}
 	return p, nil
+}
+
+// limit makes a control group with the node's share, and gives its folder.
+func (w *world) limit(name string) (string, error) {
+	if w.share == 0 {
+		return "", nil
+	}
+	const period = 10_000 // microseconds
+	dir := filepath.Join("/sys/fs/cgroup/cpu/nowserving-bench-" + name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	for file, value := range map[string]int{"cpu.cfs_period_us": period, "cpu.cfs_quota_us": int(w.share * period)} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(value)), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 }
 
 func (p *process) stop() {

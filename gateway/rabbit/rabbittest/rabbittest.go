@@ -148,6 +148,14 @@ func (s *Server) NewVHost() (string, error) {
 	return s.URL() + name, err
 }
 
+// Settle has it write down what was declared. RabbitMQ 3.10 keeps that in memory
+// for some seconds, and loses a quorum queue, with all that it confirmed, when it
+// is killed before.
+func (s *Server) Settle() error {
+	_, err := s.Eval("mnesia:sync_log(), [dets:sync(T) || T <- dets:all()], ok")
+	return err
+}
+
 // Kill ends it as kill -9 does, and waits until it is gone.
 func (s *Server) Kill() {
 	if s.broker != nil {
