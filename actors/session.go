@@ -178,38 +178,44 @@ func (s *session) subscribe(wish Subscription) {
 		s.subscriptions = make(map[string]*subscription)
 	}
 	s.subscriptions[wish.Queue] = sub
-	if !s.resume(sub) {
-		if refusal := s.snapshot(sub); refusal != nil {
-			s.write(s.Renderer.Refused(sub.ID, refusal))
-			s.drop(wish.Queue)
-			return
-		}
+	resumed, refusal := s.resume(sub)
+	if !resumed && refusal == nil {
+		refusal = s.snapshot(sub)
+	}
+	if refusal != nil {
+		s.write(s.Renderer.Refused(sub.ID, refusal))
+		s.drop(wish.Queue)
+		return
 	}
 	s.catchUp(sub)
 }
 
-// resume goes on where the client was, if that is still possible.
-func (s *session) resume(sub *subscription) bool {
+// resume goes on where the client was, if that is still possible. Where it
+// cannot be known now, the client is refused: it need not start over for that.
+func (s *session) resume(sub *subscription) (bool, *messages.Problem) {
 	if !sub.Resume {
-		return false
+		return false, nil
 	}
 	v := s.read(&messages.Read{Queue: sub.Queue, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
 	if v.Problem != nil || v.Epoch != sub.Epoch || sub.Since > v.Version {
-		return false
+		return false, v.Problem
 	}
 	if sub.Since < v.Version {
 		if _, known := sub.feed.After(sub.Since); !known {
 			ctx, cancel := context.WithTimeout(context.Background(), sessionReadWithin)
 			_, err := s.Journal.Read(ctx, sub.Queue, sub.Since, 1)
 			cancel()
-			if err != nil {
-				return false
+			switch {
+			case errors.Is(err, queue.ErrTrimmed) || errors.Is(err, queue.ErrLost):
+				return false, nil
+			case err != nil:
+				return false, problem(queue.ErrUnavailableNow)
 			}
 		}
 	}
 	sub.version, sub.epoch = sub.Since, v.Epoch
 	s.write(s.Renderer.Resumed(sub.ID, sub.Queue, sub.version, sub.epoch))
-	return true
+	return true, nil
 }
 
 // snapshot sends the queue as it is at one version, or tells why it cannot.

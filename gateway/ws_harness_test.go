@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	yaml "go.yaml.in/yaml/v2"
 
 	"nowserving/actors"
+	"nowserving/actors/queue"
 	"nowserving/messages"
 )
 
@@ -25,7 +27,21 @@ const patience = 15 * time.Second
 // liveEnv is an env that listens, and takes WebSockets.
 type liveEnv struct {
 	*env
-	addr string
+	addr       string
+	unreadable atomic.Bool // sessions cannot read the journal
+}
+
+// unreadable is a journal that cannot be read while on is set.
+type unreadable struct {
+	actors.Journal
+	on *atomic.Bool
+}
+
+func (u *unreadable) Read(ctx context.Context, id string, after uint64, most int) ([]queue.Entry, error) {
+	if u.on.Load() {
+		return nil, queue.ErrUnavailable
+	}
+	return u.Journal.Read(ctx, id, after, most)
 }
 
 func startLive(t testing.TB, options ...func(*Options)) *liveEnv {
@@ -33,7 +49,7 @@ func startLive(t testing.TB, options ...func(*Options)) *liveEnv {
 	e := &liveEnv{env: start(t, options...)}
 	log := slog.New(slog.NewTextHandler(&locked{w: e.log}, nil))
 	e.gateway.StartSessions(actors.SessionDeps{
-		System: sharedNode(t).System(), Queues: e.queues, Feeds: e.feeds, Journal: e.journal, Log: log,
+		System: sharedNode(t).System(), Queues: e.queues, Feeds: e.feeds, Journal: &unreadable{Journal: e.journal, on: &e.unreadable}, Log: log,
 	})
 	ln, err := Listen("127.0.0.1:0")
 	if err != nil {

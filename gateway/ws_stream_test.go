@@ -52,6 +52,25 @@ func TestLiveSubscribe(t *testing.T) {
 	}
 }
 
+// A journal that cannot be read for a moment makes nobody start over.
+func TestLiveResumeIsRefusedRatherThanStartedOver(t *testing.T) {
+	e := startLive(t)
+	e.queue("a")
+	e.enqueue("a")
+	p := e.join(Attendant)
+	epoch := p.subscribe("a").str("epoch")
+	p.ask(`{"type":"unsubscribe","id":"u","queue":"a"}`)
+	e.enqueue("a")
+	e.unreadable.Store(true)
+	if f := p.subscribe("a", "since", 2, "epoch", epoch); f.str("type") != "reply" || f.sub("error").str("code") != "unavailable" {
+		t.Errorf("%v", f)
+	}
+	e.unreadable.Store(false)
+	if f := p.subscribe("a", "since", 2, "epoch", epoch); f.str("type") != "resumed" {
+		t.Errorf("%v", f)
+	}
+}
+
 func TestLiveDeletedAndMadeAnew(t *testing.T) {
 	e := startLive(t)
 	e.queue("a")
