@@ -94,7 +94,7 @@ func TestRequestThatCannotBeSent(t *testing.T) {
 	w := newWorld(t)
 	nodes := w.startAll(2)
 	for what, text := range map[string]string{"no UTF-8": "\xff", "too large": strings.Repeat("x", maxParcel)} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), requestBudget/2)
 		if _, err := nodes[0].Request(ctx, "echo", w.of(nodes[1]), wrapperspb.String(text)); !errors.Is(err, ErrUndelivered) {
 			t.Errorf("%s: %v", what, err)
 		}
