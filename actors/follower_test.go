@@ -274,6 +274,25 @@ func TestFollowerOfANewEpoch(t *testing.T) {
 	}
 }
 
+// A follower may note more of the lost events than were known when the epoch
+// began: it must not take the new ones for those.
+func TestFollowerAheadOfWhatWasKnown(t *testing.T) {
+	t.Parallel()
+	j, s := ownJournal(t), newSink()
+	s.at["a"] = 45
+	f, _ := follow(t, j, s)
+	n := startNode(t, j, func(d *actors.GrainDeps) {
+		d.Committed = f.Note
+		d.Known = func(context.Context, string) (uint64, error) { return 40, nil }
+	})
+	n.do(t, "a", create(1))
+	n.do(t, "a", enqueue())
+	s.await(t, 41+queue.EpochGap, "a")
+	if got := s.of("a"); !slices.Equal(got, []uint64{40 + queue.EpochGap, 41 + queue.EpochGap}) {
+		t.Fatalf("the sink was given %v", got)
+	}
+}
+
 // Followed is how far all are.
 func TestFollowed(t *testing.T) {
 	t.Parallel()
