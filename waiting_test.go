@@ -54,6 +54,9 @@ func TestNodeWaitsForItsStores(t *testing.T) {
 			t.Errorf("%s of a node that starts: %d %v %s", path, a.status, a.header, a.body)
 		}
 	}
+	for _, what := range []string{"journal", "database"} { // it lacks both before it has tried
+		eventually(t, "the node says that it waits for its "+what, func() bool { return strings.Contains(p.log(), saysItWaits+`","what":"`+what) })
+	}
 	if err := redis.Restart(); err != nil {
 		t.Fatal(err)
 	}
