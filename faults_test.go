@@ -58,9 +58,6 @@ const (
 // TestFaults puts a whole system under load through one fault after the other,
 // and after each holds it against all that it has told.
 func TestFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs real processes for minutes")
-	}
 	only, err := regexp.Compile(*faultOnly)
 	if err != nil {
 		t.Fatal(err)

@@ -87,11 +87,15 @@ func (w *world) together(nodes ...*Node) {
 
 func (w *world) eventually(what string, is func() bool) {
 	w.t.Helper()
-	for began := time.Now(); !is(); {
-		if time.Since(began) > patience {
+	deadline := time.After(patience)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			w.t.Fatalf("it did not come about that %s", what)
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 

@@ -63,7 +63,9 @@ func sendOver(conn net.Conn, request string, pause time.Duration, answered, last
 			last.Add(1)
 			return nil
 		}
-		time.Sleep(pause) // a client that thinks
+		if pause > 0 {
+			<-time.After(pause) // a client that thinks
+		}
 	}
 }
 
