@@ -93,7 +93,7 @@ func (f fault) carryOut(j actors.Journal, id string, owner queue.OwnerID, prev q
 // those before them.
 func (f *faulty) awaitAppends(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for end := time.Now().Add(patience); ; runtime.Gosched() {
 		f.mu.Lock()
 		count := f.count
 		f.mu.Unlock()

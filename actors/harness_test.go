@@ -97,7 +97,7 @@ func startNode(t testing.TB, journal actors.Journal, options ...func(*actors.Gra
 // passivate stops the node's grains and waits until they have stopped.
 func (n *node) passivate(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if !shared.node.Passivate(ctx, func(identity string) bool { return strings.HasPrefix(identity, n.name+"/") }) {
 		t.Error("grains did not stop")
@@ -146,7 +146,9 @@ func (n *node) try(id string, command *messages.Command) *messages.Answer {
 	if command.By == "" {
 		command.By = "ann"
 	}
-	return n.queues.Do(context.Background(), command)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return n.queues.Do(ctx, command)
 }
 
 func create(max uint32) *messages.Command {
@@ -173,5 +175,7 @@ func transfer(ticket []byte, to string) *messages.Command {
 }
 
 func (n *node) describe(id string) *messages.View {
-	return n.queues.Read(context.Background(), &messages.Read{Queue: id, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return n.queues.Read(ctx, &messages.Read{Queue: id, Question: &messages.Read_Describe{Describe: &messages.ReadQueue{}}})
 }

@@ -122,7 +122,7 @@ func TestProjectorCatchesUpWhileQueuesMoveOn(t *testing.T) {
 	running.Go(func() { _ = p.Run(ctx) })
 	select {
 	case <-p.CaughtUp():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("the list has never caught up")
 	}
 	cancel()

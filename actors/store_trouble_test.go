@@ -121,7 +121,7 @@ func TestDamagedQueuesAreCounted(t *testing.T) {
 	}
 	await := func(want int64, ask func() bool) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !ask() || trouble.Damaged.Load() != want; {
+		for end := time.Now().Add(patience); !ask() || trouble.Damaged.Load() != want; {
 			if time.Now().After(end) {
 				t.Fatalf("%d damaged queues, want %d", trouble.Damaged.Load(), want)
 			}

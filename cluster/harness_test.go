@@ -17,7 +17,7 @@ import (
 	"nowserving/persistence/redistest"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // world is a cluster of nodes in this process, on a Redis of its own.
 type world struct {

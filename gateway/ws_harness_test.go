@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // liveEnv is an env that listens, and takes WebSockets.
 type liveEnv struct {

@@ -106,6 +106,9 @@ func TestTopologyIsDeclaredAndSurvivesARestart(t *testing.T) {
 	if n, err := p.Publish(t.Context(), message("one", true)); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
+	if err := server.Settle(); err != nil {
+		t.Fatal(err)
+	}
 	server.Kill()
 	<-s.Done()
 	if _, err := p.Send(t.Context(), message("two", true)); !errors.Is(err, rabbit.ErrNotPublished) {

@@ -17,7 +17,7 @@ import (
 )
 
 // startTimeout is how long a server may take until it is ready.
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // Process is a running child.
 type Process struct {
@@ -51,7 +51,7 @@ func Run(cmd *exec.Cmd) (*Process, error) {
 // Startup is how a server tells that it is ready.
 type Startup struct {
 	Ready  string        // a line of its output holds it
-	Within time.Duration // 20 s if zero
+	Within time.Duration // a minute if zero
 	// Line, if not nil, is given every line of its output, to its end.
 	Line func(string)
 }

@@ -153,7 +153,7 @@ func (s *Server) install() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if err := os.MkdirAll(s.temporary(), 0o700); err != nil {
 		return err

@@ -24,7 +24,7 @@ import (
 
 const (
 	startTimeout = 120 * time.Second
-	evalTimeout  = 30 * time.Second
+	evalTimeout  = 120 * time.Second
 	// script starts the server in the foreground as the user who calls it; the
 	// command in the path wants to become the user rabbitmq.
 	script = "/usr/lib/rabbitmq/bin/rabbitmq-server"
