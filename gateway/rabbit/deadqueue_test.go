@@ -160,14 +160,10 @@ func TestDeadQueueIsAway(t *testing.T) {
 	server := rabbittest.StartPrivate(t)
 	c := connect(t, server.URL())
 	q := rabbit.NewDeadQueue(c)
-	// RabbitMQ forgets a quorum queue, and all that it confirmed for it, where it
-	// is killed within a moment of the declaration. An orderly stop makes it remember.
 	s := session(t, c)
-	if err := server.Bounce(); err != nil {
+	if err := server.Settle(); err != nil {
 		t.Fatal(err)
 	}
-	<-s.Done()
-	s = session(t, c)
 	bury(t, s, letter("m1", "a", "1"))
 	id := browse(t, q)[0].ID
 	server.Kill()
