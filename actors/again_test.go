@@ -1,8 +1,10 @@
 package actors_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +97,52 @@ func TestSentAgainWhileTheFirstIsUnderWay(t *testing.T) {
 				t.Fatalf("%d events", len(events))
 			}
 		})
+	}
+}
+
+// A transfer that was sent again and refused is not done by its first sending,
+// whose place in the target is kept only then.
+func TestRefusedTransferIsNotDoneByItsFirstSending(t *testing.T) {
+	t.Parallel()
+	asked, leave := make(chan struct{}), make(chan struct{})
+	var asks atomic.Int32
+	n := startNode(t, ownJournal(t), func(d *actors.GrainDeps) {
+		request := d.Request
+		d.Request = func(ctx context.Context, kind, id string, m any) (any, error) {
+			place, ok := m.(*messages.KeepPlace)
+			if !ok || place.Free {
+				return request(ctx, kind, id, m)
+			}
+			if asks.Add(1) > 1 {
+				return &messages.Answer{Problem: &messages.Problem{Code: string(queue.QueueFull)}}, nil
+			}
+			answer, err := request(ctx, kind, id, m)
+			close(asked)
+			<-leave
+			return answer, err
+		}
+	})
+	n.do(t, "a", create(1))
+	n.do(t, "b", create(1))
+	ticket := n.do(t, "a", enqueue()).Event.Ticket.Id
+	c := transfer(ticket, "b")
+	c.Op = randomOp()
+	first := make(chan *messages.Answer, 1)
+	go func() { first <- n.try("a", c) }()
+	<-asked
+	if again := n.try("a", actors.Again(c).(*messages.Command)); again.Problem == nil || again.Problem.Code != string(queue.QueueFull) {
+		t.Fatalf("sent again it is answered %v", again)
+	}
+	if a := <-first; a.Problem == nil || a.Problem.Code != string(queue.OutcomeUnknown) {
+		t.Errorf("the first sending is answered %v", a)
+	}
+	close(leave)
+	n.do(t, "a", enqueue()) // takes longer than the answer about the place
+	if v := n.describe("b"); v.Waiting != 0 {
+		t.Fatal("the transfer that was refused was done")
+	}
+	if v := n.describe("a"); v.Version != 3 || v.Waiting != 2 {
+		t.Fatalf("%v", v)
 	}
 }
 

@@ -126,6 +126,7 @@ type grain struct {
 
 	passivating bool
 	deliveries  map[queue.TicketID]bool // transfers that are being sent to their targets
+	placing     map[queue.OpID]*item    // transfers whose target is asked to keep a place
 }
 
 // item is one request and what will be answered to it.
@@ -305,7 +306,7 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 	case decision.ReplayOf != 0:
 		it.replayOf = decision.ReplayOf
 	case decision.Event.Kind == queue.TicketTransferred && !it.placed:
-		g.askForPlace(it, m.GetTransfer())
+		g.askForPlace(it, m)
 		return false
 	default:
 		if err := g.state.Apply(decision.Event); err != nil {

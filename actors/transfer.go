@@ -31,7 +31,19 @@ type (
 )
 
 // askForPlace asks the target; the command is decided anew when it has answered.
-func (g *grain) askForPlace(it *item, m *messages.Transfer) {
+// One that is sent again takes the place of its first sending, whose answer
+// nobody waits for: were that decided later, a transfer that was refused might
+// still be done.
+func (g *grain) askForPlace(it *item, c *messages.Command) {
+	if g.placing == nil {
+		g.placing = make(map[queue.OpID]*item)
+	}
+	op, m := queue.OpID(c.Op), c.GetTransfer()
+	if first := g.placing[op]; first != nil && c.Again {
+		g.refuse(first, queue.ErrOutcomeUnknown)
+		first.given = true
+	}
+	g.placing[op] = it
 	go func() {
 		ctx, cancel := context.WithTimeout(g.ctx, placeTimeout)
 		defer cancel()
@@ -48,7 +60,12 @@ func (g *grain) askForPlace(it *item, m *messages.Transfer) {
 }
 
 func (g *grain) placeKept(m *placeKept) {
+	op := queue.OpID(m.item.request.(*messages.Command).Op)
+	if g.placing[op] == m.item {
+		delete(g.placing, op)
+	}
 	switch {
+	case m.item.given:
 	case m.err != nil || m.problem != nil && m.problem.Code == string(queue.OutcomeUnknown):
 		g.refuse(m.item, queue.ErrUnavailableNow) // nothing was decided yet
 	case m.problem != nil:
