@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"nowserving/faults"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
 )
@@ -90,4 +92,59 @@ func TestEventsReachTheSessionsOfEveryNode(t *testing.T) {
 	if slowest > 900*time.Millisecond {
 		t.Errorf("an event reached everybody only after %s", slowest)
 	}
+}
+
+// A node that is cut off from Redis sends its sessions to those that are not, and
+// takes none until it is back. Where Redis is away from all, they stay.
+func TestSessionsLeaveANodeThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	database, server := mariadbtest.StartWith(t, mariadbtest.Options{}), redistest.StartWith(t, redistest.Options{})
+	link, err := faults.NewLink(server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	url := database.Database(t)
+	var nodes []*process
+	for _, redis := range []string{"redis://" + server.Addr(), "redis://" + link.Addr()} {
+		nodes = append(nodes, startNode(t, t.TempDir(), "--cluster-provider", "redis", "--redis-url", redis,
+			"--database-url", url, "--token-keys", testRing, "--data-keys", testRing))
+	}
+	reach := func() bool {
+		for _, p := range nodes {
+			if ready(t, p.url) != "200 ready" || p.logged("another node can be reached", "addr") == "" {
+				return false
+			}
+		}
+		return true
+	}
+	eventually(t, "the nodes are ready and know each other", reach)
+	who := admin(t, nodes[0].url)
+	stays, goes := who.dial(t, nodes[0].url), who.dial(t, nodes[1].url)
+	link.Set(faults.Cut)
+	goes.closedWith(1012)
+	if status := who.refused(t, nodes[1].url); status != http.StatusServiceUnavailable {
+		t.Fatalf("a session is answered with %d by a node that is cut off", status)
+	}
+	link.Set(faults.Mode{})
+	eventually(t, "the node is back", func() bool { return nodes[1].logged("sessions are held here again", "msg") != "" })
+	back := who.dial(t, nodes[1].url)
+	if err := server.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "no node is a member", func() bool { return nodes[0].lives() == 0 && nodes[1].lives() == 0 })
+	<-time.After(2 * asideAfter)
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*socket{stays, back} {
+		s.send(`{"type":"ping"}`)
+		s.next("pong")
+	}
+}
+
+// lives is 1 where the node is a member, as far as it has said, else 0.
+func (p *process) lives() int {
+	log := p.log()
+	return strings.Count(log, `"joined the cluster"`) - strings.Count(log, `"the node is not a member of the cluster any more; it joins again"`)
 }

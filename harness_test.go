@@ -298,11 +298,7 @@ type socket struct {
 
 func (c *caller) dial(t testing.TB, url string) *socket {
 	t.Helper()
-	dialer := websocket.Dialer{Subprotocols: []string{"nowserving.v1"}, HandshakeTimeout: patience}
-	if transport, ok := c.Transport.(*http.Transport); ok {
-		dialer.TLSClientConfig = transport.TLSClientConfig
-	}
-	conn, _, err := dialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/api/v1/ws", http.Header{"Authorization": {"Bearer " + c.token}})
+	conn, _, err := c.upgrade(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,6 +306,43 @@ func (c *caller) dial(t testing.TB, url string) *socket {
 	s := &socket{t, conn}
 	s.next("ready")
 	return s
+}
+
+func (c *caller) upgrade(url string) (*websocket.Conn, *http.Response, error) {
+	dialer := websocket.Dialer{Subprotocols: []string{"nowserving.v1"}, HandshakeTimeout: patience}
+	if transport, ok := c.Transport.(*http.Transport); ok {
+		dialer.TLSClientConfig = transport.TLSClientConfig
+	}
+	return dialer.Dial("ws"+strings.TrimPrefix(url, "http")+"/api/v1/ws", http.Header{"Authorization": {"Bearer " + c.token}})
+}
+
+// refused gives the status with which a session is refused.
+func (c *caller) refused(t testing.TB, url string) int {
+	t.Helper()
+	conn, response, err := c.upgrade(url)
+	if err == nil {
+		_ = conn.Close()
+		t.Fatal("a session was taken")
+	}
+	if response == nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode
+}
+
+// closedWith reads on until the session ends, with that code.
+func (s *socket) closedWith(code int) {
+	s.t.Helper()
+	_ = s.conn.SetReadDeadline(time.Now().Add(patience))
+	for {
+		_, _, err := s.conn.ReadMessage()
+		if websocket.IsCloseError(err, code) {
+			return
+		}
+		if err != nil {
+			s.t.Fatalf("the session ended with %v, not with %d", err, code)
+		}
+	}
 }
 
 func (s *socket) send(text string) {

@@ -287,6 +287,15 @@ func (g *Gateway) Drain(ctx context.Context, notice time.Duration) {
 	}
 }
 
+// StandAside sends sessions away with 1012, as Drain does, and takes none, until
+// it is called with false: a node that cannot serve its sessions, while others
+// could, must not keep them. Requests are answered as before. ctx bounds it.
+func (g *Gateway) StandAside(ctx context.Context, aside bool) {
+	if g.live != nil {
+		g.live.registry.standAside(ctx, aside)
+	}
+}
+
 // Shutdown takes no connection any more, ends the sessions that are left with
 // 1012, and waits for the requests under way. Drain comes before it, so that no
 // client is surprised.

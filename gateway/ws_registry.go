@@ -36,7 +36,8 @@ type registry struct {
 	strange map[*liveSession]struct{} // not logged in yet
 	count   int
 	next    int
-	closing bool
+	aside   bool          // no more sessions for now
+	closing bool          // no more sessions for good
 	empty   chan struct{} // closed when the last session has left a closing registry
 }
 
@@ -54,14 +55,14 @@ func newRegistry() *registry {
 func (r *registry) full() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.closing || r.count >= maxSessions
+	return r.closing || r.aside || r.count >= maxSessions
 }
 
-// add is false where the node is leaving.
+// add is false where the node is leaving, or stands aside.
 func (r *registry) add(s *liveSession) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closing {
+	if r.closing || r.aside {
 		return false
 	}
 	s.slot = r.next
@@ -129,11 +130,24 @@ func (r *registry) look(n int, now time.Time) {
 	}
 }
 
-// leave takes no more sessions and sends those that are there away, spread over
-// a time that grows with their number, until ctx is over. Each is served until
-// its turn comes.
-func (r *registry) leave(ctx context.Context) {
-	all := r.shut()
+// leave takes no more sessions and sends those that are there away.
+func (r *registry) leave(ctx context.Context) { sendAway(ctx, r.shut()) }
+
+// standAside does the same for as long as there is a reason.
+func (r *registry) standAside(ctx context.Context, aside bool) {
+	r.mu.Lock()
+	r.aside = aside
+	var all []*liveSession
+	if aside {
+		all = r.all()
+	}
+	r.mu.Unlock()
+	sendAway(ctx, all)
+}
+
+// sendAway closes sessions with 1012, spread over a time that grows with their
+// number, until ctx is over. Each is served until its turn comes.
+func sendAway(ctx context.Context, all []*liveSession) {
 	spread := min(time.Duration(len(all))*leaveEach, leaveWithin)
 	tick := time.NewTicker(leaveTick)
 	defer tick.Stop()
@@ -161,12 +175,17 @@ func (r *registry) leave(ctx context.Context) {
 func (r *registry) shut() []*liveSession {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]*liveSession, 0, r.count)
-	r.each(func(s *liveSession) { all = append(all, s) })
 	if !r.closing && r.count == 0 {
 		close(r.empty)
 	}
 	r.closing = true
+	return r.all()
+}
+
+// all gives the sessions, in no order. The caller holds the mutex.
+func (r *registry) all() []*liveSession {
+	all := make([]*liveSession, 0, r.count)
+	r.each(func(s *liveSession) { all = append(all, s) })
 	return all
 }
 
