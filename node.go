@@ -42,10 +42,6 @@ const (
 	// answerWithin is the part of it for requests that are under way. A grain
 	// answers within 10 s, and what is left is for the grains to stop.
 	answerWithin = 12 * time.Second
-	// asideAfter is how long a node may be without its lease before its sessions
-	// are sent to other nodes. Where Redis is away, the others' leases end within
-	// that time too.
-	asideAfter = 1500 * time.Millisecond
 	// leaveWithin is for handing the queues over to other nodes, which comes before.
 	leaveWithin = 6 * time.Second
 )
@@ -345,36 +341,6 @@ func (n *Node) serve() {
 		return nil
 	})
 	n.log.Info("serving", "url", n.URL(), "journal", n.journalName(), "directory", n.directoryName(), "data", n.dataDir(), "version", version)
-}
-
-// standAside has sessions leave a node that is cut off from Redis while others
-// are not: where all are, there is nowhere to go. Another node can only be
-// reached while it is a member itself.
-func (n *Node) standAside(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	joined, aside := time.Now(), false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			cutOff := !n.member.Joined()
-			if !cutOff {
-				joined = now
-			}
-			switch {
-			case aside && !cutOff:
-				n.log.Info("sessions are held here again")
-			case !aside && cutOff && now.Sub(joined) > asideAfter && n.member.Reached() > 0:
-				n.log.Warn("sessions are sent to other nodes, for this one is no member and those are")
-			default:
-				continue
-			}
-			aside = cutOff
-			n.gateway.StandAside(ctx, aside)
-		}
-	}
 }
 
 // awaitTransit keeps the node from being ready while transfers that a crash cut

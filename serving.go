@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+// asideAfter is how long a node may be without its lease before its sessions
+// are sent to other nodes. Where Redis is away, the others' leases end within
+// that time too.
+const asideAfter = 1500 * time.Millisecond
+
 // serveGateway serves clients, and shuts down when the channel that it gives is
 // closed. A node that is not for clients only says so, as it has from the start.
 func (n *Node) serveGateway(run func(string, func(context.Context) error)) (drained chan struct{}) {
@@ -33,4 +38,34 @@ func (n *Node) notice() time.Duration {
 		return noticeAlone
 	}
 	return notice
+}
+
+// standAside has sessions leave a node that is cut off from Redis while others
+// are not: where all are, there is nowhere to go. Another node can only be
+// reached while it is a member itself.
+func (n *Node) standAside(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	joined, aside := time.Now(), false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			cutOff := !n.member.Joined()
+			if !cutOff {
+				joined = now
+			}
+			switch {
+			case aside && !cutOff:
+				n.log.Info("sessions are held here again")
+			case !aside && cutOff && now.Sub(joined) > asideAfter && n.member.Reached() > 0:
+				n.log.Warn("sessions are sent to other nodes, for this one is no member and those are")
+			default:
+				continue
+			}
+			aside = cutOff
+			n.gateway.StandAside(ctx, aside)
+		}
+	}
 }

@@ -96,6 +96,20 @@ func (e *liveEnv) give(id string, c *messages.Command) *messages.Answer {
 	return a
 }
 
+// fill enqueues so many tickets, from many clients at once.
+func (e *liveEnv) fill(id string, tickets int) {
+	const clients = 50
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for range tickets / clients {
+				e.enqueue(id)
+			}
+		})
+	}
+	all.Wait()
+}
+
 func (e *liveEnv) enqueue(id string) *messages.Answer {
 	ticket := uuid.Must(uuid.NewV7())
 	return e.give(id, &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{

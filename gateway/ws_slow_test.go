@@ -46,6 +46,28 @@ func (e *liveEnv) awaitClosing() {
 	}
 }
 
+// enqueueLong enqueues a ticket with that payload, past the bounds of REST.
+func (e *liveEnv) enqueueLong(id string, payload []byte) {
+	ticket := newTestID()
+	e.give(id, &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
+		Id: ticket[:], Source: messages.Source_SOURCE_REST, Payload: e.gateway.options.Sealer.Seal(sealedPayload, ticket, payload),
+	}}})
+}
+
+// comesBack resumes behind a version, and gets every event up to another one.
+func (e *liveEnv) comesBack(snapshot frame, version, last int) {
+	e.t.Helper()
+	p := e.join(Admin)
+	if f := p.subscribe("a", "since", version, "epoch", snapshot.str("epoch")); f.str("type") != "resumed" {
+		e.t.Fatalf("%v", f)
+	}
+	for ; version < last; version++ {
+		if f := p.want("event"); f.num("version") != version+1 {
+			e.t.Fatalf("version %d after %d", f.num("version"), version)
+		}
+	}
+}
+
 // A client that does not read is cut off, and comes back to where it was.
 func TestLiveSlowReader(t *testing.T) {
 	e := startLive(t)
@@ -55,10 +77,7 @@ func TestLiveSlowReader(t *testing.T) {
 	payload := []byte(`"` + strings.Repeat("x", maxPayload-2) + `"`)
 	const events = 60 // of 16 kB: more than the buffers hold
 	for range events {
-		id := newTestID()
-		e.give("a", &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
-			Id: id[:], Source: messages.Source_SOURCE_REST, Payload: e.gateway.options.Sealer.Seal(sealedPayload, id, payload),
-		}}})
+		e.enqueueLong("a", payload)
 	}
 	e.awaitClosing() // the actor has given up; only then is it read
 	version := snapshot.num("version")
@@ -76,15 +95,7 @@ func TestLiveSlowReader(t *testing.T) {
 		}
 		version++
 	}
-	back := e.join(Admin)
-	if f := back.subscribe("a", "since", version, "epoch", snapshot.str("epoch")); f.str("type") != "resumed" {
-		t.Fatalf("%v", f)
-	}
-	for ; version < 1+events; version++ {
-		if f := back.want("event"); f.num("version") != version+1 {
-			t.Fatalf("version %d after %d", f.num("version"), version)
-		}
-	}
+	e.comesBack(snapshot, version, 1+events)
 }
 
 // A client that stops reading for good is cut off while thousands of events come,
@@ -100,25 +111,13 @@ func TestLiveReaderThatStops(t *testing.T) {
 	for range writers {
 		all.Go(func() {
 			for range events / writers {
-				id := newTestID()
-				e.give("a", &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
-					Id: id[:], Source: messages.Source_SOURCE_REST, Payload: e.gateway.options.Sealer.Seal(sealedPayload, id, payload),
-				}}})
+				e.enqueueLong("a", payload)
 			}
 		})
 	}
 	e.awaitClosing()
 	all.Wait()
-	back := e.join(Admin)
-	version := snapshot.num("version")
-	if f := back.subscribe("a", "since", version, "epoch", snapshot.str("epoch")); f.str("type") != "resumed" {
-		t.Fatalf("%v", f)
-	}
-	for ; version < 1+events; version++ {
-		if f := back.want("event"); f.num("version") != version+1 {
-			t.Fatalf("version %d after %d", f.num("version"), version)
-		}
-	}
+	e.comesBack(snapshot, snapshot.num("version"), 1+events)
 }
 
 // A client that commands and does not read what it is answered is cut off: it

@@ -94,15 +94,7 @@ func TestLiveLongLineComesInParts(t *testing.T) {
 	const tickets = 2_500
 	e := startLive(t)
 	e.queue("a")
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			for range tickets / 50 {
-				e.enqueue("a")
-			}
-		})
-	}
-	all.Wait()
+	e.fill("a", tickets)
 	p := e.join(Admin)
 	f := p.subscribe("a")
 	waiting := f.sub("data")["waiting"].([]any)
@@ -134,19 +126,12 @@ func TestLiveManyBeginWithALongLine(t *testing.T) {
 	const tickets, screens = 1_300, 20
 	e := startLive(t)
 	e.queue("a")
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			for range tickets / 50 {
-				e.enqueue("a")
-			}
-		})
-	}
-	all.Wait()
+	e.fill("a", tickets)
 	peers := make([]*peer, screens)
 	for i := range peers {
 		peers[i] = e.join(Admin)
 	}
+	var all sync.WaitGroup
 	for _, p := range peers {
 		all.Go(func() {
 			f := p.subscribe("a")

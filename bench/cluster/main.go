@@ -112,8 +112,8 @@ func (w *world) measure(ctx context.Context, cores []string) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		defer p.stop()
-		urls = append(urls, p.url)
+		defer p.Stop()
+		urls = append(urls, p.URL)
 	}
 	for _, url := range urls {
 		if err := awaitReady(ctx, url); err != nil {

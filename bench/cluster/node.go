@@ -1,19 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
+
+	"nowserving/bench/load"
 )
 
 const adminPassword = "a password of the bench"
@@ -21,13 +19,8 @@ const adminPassword = "a password of the bench"
 // keys is a ring that all nodes share.
 var keys = "bench:" + base64.StdEncoding.EncodeToString(make([]byte, 32))
 
-type process struct {
-	cmd *exec.Cmd
-	url string
-}
-
 // startNode starts a member of the cluster on one core, and waits until it serves.
-func (w *world) startNode(ctx context.Context, dir, core string) (*process, error) {
+func (w *world) startNode(ctx context.Context, dir, core string) (*load.Node, error) {
 	group, err := w.limit(filepath.Base(dir))
 	if err != nil {
 		return nil, err
@@ -37,27 +30,7 @@ func (w *world) startNode(ctx context.Context, dir, core string) (*process, erro
 		"--http-addr", "127.0.0.1:0", "--data-dir", dir, "--redis-url", w.redis, "--database-url", w.database,
 		"--cluster-provider", "redis", "--token-keys", keys, "--data-keys", keys)
 	cmd.Env = append(os.Environ(), "NOWSERVING_ADMIN_PASSWORD="+adminPassword)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd}
-	lines := bufio.NewScanner(stderr)
-	for p.url == "" && lines.Scan() {
-		var line struct{ Msg, URL string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-			p.url = line.URL
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, stderr) }()
-	if p.url == "" {
-		p.stop()
-		return nil, errors.New("the node does not serve")
-	}
-	return p, nil
+	return load.StartNode(cmd, io.Discard)
 }
 
 // limit makes a control group with the node's share, and gives its folder.
@@ -76,11 +49,6 @@ func (w *world) limit(name string) (string, error) {
 		}
 	}
 	return dir, nil
-}
-
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	_ = p.cmd.Wait()
 }
 
 func awaitReady(ctx context.Context, url string) error {

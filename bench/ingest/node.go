@@ -14,8 +14,9 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"nowserving/bench/load"
 )
 
 const adminPassword = "a password of the bench"
@@ -42,8 +43,8 @@ func newNode(ctx context.Context, c config, redis, amqpURL string) (*node, error
 		n.close()
 		return nil, err
 	}
-	defer p.stop()
-	if err := p.makeQueues(ctx, c.queues); err != nil {
+	defer p.Stop()
+	if err := makeQueues(ctx, p, c.queues); err != nil {
 		n.close()
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (n *node) drain(ctx context.Context, requests int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer p.stop()
+	defer p.Stop()
 	var firstAt time.Time
 	var first float64
 	for {
@@ -79,7 +80,7 @@ func (n *node) drain(ctx context.Context, requests int) (float64, error) {
 		}
 		if count >= float64(requests)*19/20 {
 			rate := (count - first) / now.Sub(firstAt).Seconds()
-			return rate, p.finish(ctx, ops, requests)
+			return rate, finish(ctx, ops, requests)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
@@ -90,7 +91,7 @@ func (n *node) drain(ctx context.Context, requests int) (float64, error) {
 }
 
 // finish waits for the rest, so that the next measurement begins with nothing.
-func (p *process) finish(ctx context.Context, ops string, requests int) error {
+func finish(ctx context.Context, ops string, requests int) error {
 	for {
 		count, err := accepted(ctx, ops)
 		if err != nil {
@@ -127,57 +128,27 @@ func accepted(ctx context.Context, ops string) (float64, error) {
 	return 0, errors.New("the node does not count its requests")
 }
 
-type process struct {
-	cmd *exec.Cmd
-	url string
-}
-
-func (n *node) start(ctx context.Context, ops string) (*process, error) {
+func (n *node) start(ctx context.Context, ops string) (*load.Node, error) {
 	args := n.args
 	if ops != "" {
 		args = append(args[:len(args):len(args)], "--amqp-url", n.amqp, "--ops-addr", ops)
 	}
 	cmd := exec.CommandContext(ctx, n.binary, args...)
 	cmd.Env = append(os.Environ(), "NOWSERVING_ADMIN_PASSWORD="+adminPassword)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{cmd: cmd}
-	lines := bufio.NewScanner(stderr)
-	for p.url == "" && lines.Scan() {
-		var line struct{ Msg, URL string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-			p.url = line.URL
-		}
-	}
-	go func() { _, _ = io.Copy(os.Stderr, stderr) }()
-	if p.url == "" {
-		p.stop()
-		return nil, errors.New("the node does not serve")
-	}
-	return p, nil
+	return load.StartNode(cmd, os.Stderr)
 }
 
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	_ = p.cmd.Wait()
-}
-
-func (p *process) makeQueues(ctx context.Context, count int) error {
+func makeQueues(ctx context.Context, p *load.Node, count int) error {
 	var session struct {
 		AccessToken string `json:"access_token"`
 	}
 	login := map[string]string{"email": "admin@localhost", "password": adminPassword}
-	if err := post(ctx, p.url+"/api/v1/auth/login", "", login, &session); err != nil {
+	if err := post(ctx, p.URL+"/api/v1/auth/login", "", login, &session); err != nil {
 		return err
 	}
 	for i := range count {
 		body := map[string]any{"id": fmt.Sprint("bench-", i)}
-		if err := post(ctx, p.url+"/api/v1/queues", session.AccessToken, body, nil); err != nil {
+		if err := post(ctx, p.URL+"/api/v1/queues", session.AccessToken, body, nil); err != nil {
 			return err
 		}
 	}
