@@ -72,6 +72,7 @@ type Node struct {
 	member    *cluster.Node
 	announcer *actors.Announcer
 	gateway   *gateway.Gateway
+	audit     *gateway.AuditLog
 	filtering filtering
 	rabbit    *rabbitParts // nil: without --amqp-url
 
@@ -280,6 +281,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		Sealer: n.dataKeys, TokenKeys: keys, TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
+		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now),
 	}
 	if err := n.openFiltering(&o); err != nil {
 		return err
@@ -287,6 +289,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 	if n.gateway, err = gateway.New(o); err != nil {
 		return err
 	}
+	n.audit = o.Audit
 	n.gateway.StartSessions(actors.SessionDeps{
 		System: n.member.System(), Queues: n.queues, Feeds: n.feeds, Journal: n.journal, Log: n.log,
 	})
@@ -309,6 +312,7 @@ func (n *Node) serve() {
 		return nil
 	})
 	run("news", n.announcer.Run)
+	run("audit log", n.audit.Run)
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 	}

@@ -58,6 +58,7 @@ const (
 	ReadStatistics               // what happened in a queue
 	ReadHistory                  // finished tickets
 	ManageLetters                // dead letters: list, send again, delete
+	ReadAudit                    // who did what
 )
 
 // mayDo is the one place that says which level may do what.
@@ -71,6 +72,7 @@ var mayDo = map[Action][]Level{
 	ReadStatistics: {Admin, Supervisor},
 	ReadHistory:    {Admin, Supervisor},
 	ManageLetters:  {Admin, Supervisor},
+	ReadAudit:      {Admin},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,

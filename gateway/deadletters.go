@@ -92,6 +92,9 @@ func (g *Gateway) listDeadLetters(c *fiber.Ctx, who *Principal) error {
 		return p
 	}
 	all, total, p := g.browse(c.UserContext(), source)
+	if p == nil { // the bodies tell of customers
+		p = g.auditFirst(c, who, "dead_letters.read", ofQueue, nil)
+	}
 	if p != nil {
 		return p
 	}
@@ -206,6 +209,7 @@ func (g *Gateway) resendDeadLetters(c *fiber.Ctx, who *Principal) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), lettersWithin)
 	defer cancel()
 	done, err := source.Resend(ctx, ids, who.seesLetter)
+	g.auditLetters(c, who, "dead_letters.resent", done, err)
 	if err != nil {
 		return g.lettersAway(err)
 	}
@@ -238,7 +242,7 @@ func (g *Gateway) resendDeadLetter(c *fiber.Ctx, who *Principal) error {
 	if p := wrong.problem(); p != nil {
 		return p
 	}
-	return g.withLetter(c, who, source.Resend)
+	return g.withLetter(c, who, "dead_letters.resent", source.Resend)
 }
 
 func (g *Gateway) deleteDeadLetter(c *fiber.Ctx, who *Principal) error {
@@ -246,11 +250,11 @@ func (g *Gateway) deleteDeadLetter(c *fiber.Ctx, who *Principal) error {
 	if p != nil {
 		return p
 	}
-	return g.withLetter(c, who, source.Delete)
+	return g.withLetter(c, who, "dead_letters.deleted", source.Delete)
 }
 
 // withLetter does something with one letter.
-func (g *Gateway) withLetter(c *fiber.Ctx, who *Principal, do func(context.Context, []string, func(string) bool) ([]string, error)) error {
+func (g *Gateway) withLetter(c *fiber.Ctx, who *Principal, action string, do func(context.Context, []string, func(string) bool) ([]string, error)) error {
 	noSuch := newProblem(codeNotFound, "There is no such dead letter.")
 	id := c.Params("letter")
 	if !letterID.MatchString(id) {
@@ -259,6 +263,7 @@ func (g *Gateway) withLetter(c *fiber.Ctx, who *Principal, do func(context.Conte
 	ctx, cancel := context.WithTimeout(c.UserContext(), lettersWithin)
 	defer cancel()
 	done, err := do(ctx, []string{id}, who.seesLetter)
+	g.auditLetters(c, who, action, done, err)
 	switch {
 	case err != nil:
 		return g.lettersAway(err)
@@ -266,6 +271,18 @@ func (g *Gateway) withLetter(c *fiber.Ctx, who *Principal, do func(context.Conte
 		return noSuch
 	}
 	return c.SendStatus(http.StatusNoContent)
+}
+
+// auditLetters records what was done to letters, or may have been.
+func (g *Gateway) auditLetters(c *fiber.Ctx, who *Principal, action string, done []string, err error) {
+	switch {
+	case errors.Is(err, ErrMaybeDone):
+		g.audit(c, who, action, "", map[string]any{"letters": done, "outcome": "unknown"})
+	case len(done) == 1:
+		g.audit(c, who, action, done[0], nil)
+	case len(done) > 1:
+		g.audit(c, who, action, "", map[string]any{"letters": done})
+	}
 }
 
 // letterCursor is where a page ended: at a letter, or, where that has been

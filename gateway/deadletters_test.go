@@ -105,6 +105,15 @@ func TestDeadLetters(t *testing.T) {
 	if left := list("", ""); left.bodies() != "m2 m5" {
 		t.Errorf("%s", left.body)
 	}
+	for query, want := range map[string]string{
+		"action=dead_letters.resent":  "dead_letters.resent " + ids[0] + ", dead_letters.resent " + ids[3],
+		"action=dead_letters.deleted": "dead_letters.deleted " + ids[2],
+		"target=b":                    "queue.created b, dead_letters.read b",
+	} {
+		if got := e.actions(query); got != want {
+			t.Errorf("the audit log has %s, want %s", got, want)
+		}
+	}
 	ch, err := broker.session().Channel()
 	if err != nil {
 		t.Fatal(err)

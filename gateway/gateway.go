@@ -162,6 +162,8 @@ type Options struct {
 	Filter RequestFilter
 	// Rules are those of queues about requests from RabbitMQ.
 	Rules *Rulebook
+	// Audit is where administrative acts are recorded.
+	Audit *AuditLog
 	// DeadLetters are the requests that could not succeed; nil without RabbitMQ.
 	DeadLetters DeadLetters
 	// NewEpoch names a new history of a queue; 128 random bits if nil.

@@ -107,7 +107,7 @@ func start(t testing.TB, options ...func(*Options)) *env {
 	o := Options{
 		Queues: e.queues, Directory: directoryOf{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
 		Log: log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
-		Rules: NewRulebook(ruleStore{e.dir}, log),
+		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now),
 	}
 	for _, k := range ring.SubKey("access-token") {
 		o.TokenKeys = append(o.TokenKeys, TokenKey(k))

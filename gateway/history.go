@@ -56,6 +56,7 @@ type historyRequest struct {
 	after  *HistoryPlace
 	limit  int // 0: all
 	csv    bool
+	queue  string // that was asked for; empty: all that the user may see
 }
 
 func (g *Gateway) listHistory(c *fiber.Ctx, who *Principal) error {
@@ -65,9 +66,12 @@ func (g *Gateway) listHistory(c *fiber.Ctx, who *Principal) error {
 	}
 	c.Vary(fiber.HeaderAccept)
 	if r.csv {
-		return g.exportHistory(c, r)
+		return g.exportHistory(c, who, r)
 	}
 	rows, next, p := g.historyPage(c.UserContext(), r.filter, r.after, r.limit)
+	if p == nil {
+		p = g.auditHistory(c, who, "history.read", r)
+	}
 	if p != nil {
 		return p
 	}
@@ -86,6 +90,22 @@ func (g *Gateway) listHistory(c *fiber.Ctx, who *Principal) error {
 		dst = appendString(dst, historyCursor(next))
 		return append(dst, '}')
 	})
+}
+
+// auditHistory records a look at finished tickets, which tell of customers. The
+// outcome that was asked for is text that people typed, and is left out.
+func (g *Gateway) auditHistory(c *fiber.Ctx, who *Principal, action string, r *historyRequest) *problem {
+	f := &r.filter
+	details := map[string]any{}
+	if f.Attendant != "" {
+		details["attendant"] = f.Attendant
+	}
+	for name, at := range map[string]int64{"from": f.From, "to": f.To} {
+		if at != 0 {
+			details[name] = time.UnixMilli(at).UTC()
+		}
+	}
+	return g.auditFirst(c, who, action, r.queue, details)
 }
 
 func (g *Gateway) historyPage(ctx context.Context, f HistoryFilter, after *HistoryPlace, limit int) ([]HistoryRow, *HistoryPlace, *problem) {
@@ -129,7 +149,7 @@ func (g *Gateway) historyRequest(c *fiber.Ctx, who *Principal) (*historyRequest,
 		if unknown = g.mustKnow(c.UserContext(), who, id); unknown != nil && unknown.status() == http.StatusNotFound {
 			return nil, unknown
 		}
-		r.filter.Queues = []string{id}
+		r.filter.Queues, r.queue = []string{id}, id
 	} else if !who.seesAll() {
 		r.filter.Queues = append([]string{}, who.Queues...)
 	}

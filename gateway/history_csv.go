@@ -28,11 +28,15 @@ var historyColumns = strings.Split("id,queue,number,state,position,priority,serv
 
 // exportHistory answers with all rows that fit, as they are read. The first page
 // is read before anything is answered, so that a refusal can still be one.
-func (g *Gateway) exportHistory(c *fiber.Ctx, r *historyRequest) error {
+func (g *Gateway) exportHistory(c *fiber.Ctx, who *Principal, r *historyRequest) error {
 	e := &export{
 		g: g, ctx: c.UserContext(), conn: c.Context().Conn(), filter: r.filter, next: r.after, left: r.limit, bounded: r.limit > 0,
 	}
-	if p := e.read(); p != nil {
+	p := e.read()
+	if p == nil {
+		p = g.auditHistory(c, who, "history.exported", r)
+	}
+	if p != nil {
 		return p
 	}
 	e.text = append([]byte(strings.Join(historyColumns, ",")), "\r\n"...)

@@ -120,8 +120,8 @@ func (d *intakeEnv) request(id, queue string, more ...string) {
 }
 
 // eventually asks again and again until the answer is yes.
-func (d *intakeEnv) eventually(what string, ask func() bool) {
-	d.t.Helper()
+func (e *env) eventually(what string, ask func() bool) {
+	e.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
@@ -129,7 +129,7 @@ func (d *intakeEnv) eventually(what string, ask func() bool) {
 			return
 		}
 	}
-	d.t.Fatalf("it did not come to be: %s", what)
+	e.t.Fatalf("it did not come to be: %s", what)
 }
 
 // waiting gives the tickets that wait in a queue, in order.

@@ -89,6 +89,7 @@ func (g *Gateway) queueCommand(name string) func(*fiber.Ctx, *Principal) error {
 			return p
 		}
 		a := g.queues.Do(c.UserContext(), b.message)
+		g.auditQueue(c.UserContext(), who, g.clientAddr(c), b.name, b.message, a)
 		if a.Problem != nil {
 			return problemOf(a.Problem)
 		}
@@ -127,6 +128,7 @@ func (g *Gateway) createQueue(c *fiber.Ctx, who *Principal) error {
 		b.message.GetCreate().Config.Prefix = prefix
 	}
 	a := g.queues.Do(c.UserContext(), b.message)
+	g.auditQueue(c.UserContext(), who, g.clientAddr(c), b.name, b.message, a)
 	if a.Problem != nil {
 		if reserved {
 			g.releasePrefix(c.UserContext(), id, queue.Code(a.Problem.Code))

@@ -59,6 +59,7 @@ func (g *Gateway) route() {
 	api.Patch("/queues/:queue/tickets/:ticket", g.authenticated(g.ticketCommand("update")))
 	api.Delete("/queues/:queue/tickets/:ticket", g.authenticated(g.removeTicket))
 	api.Get("/history", g.authenticated(g.listHistory))
+	api.Get("/audit", g.authenticated(g.listAudit))
 	for path, command := range ticketVerbs {
 		api.Post("/queues/:queue/tickets/:ticket/"+path, g.authenticated(g.ticketCommand(command)))
 	}

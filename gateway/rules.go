@@ -109,8 +109,10 @@ func (g *Gateway) putRules(c *fiber.Ctx, who *Principal) error {
 		return newProblem(string(queue.VersionMismatch), "The rules have changed since the revision that you name.")
 	case err != nil:
 		g.log.Warn("the rules of a queue cannot be saved", "queue", id, "error", err)
+		g.audit(c, who, "rules.replaced", id, map[string]any{"outcome": "unknown"})
 		return newProblem(string(queue.OutcomeUnknown), "It is not known whether the rules were saved. Send them again.")
 	}
+	g.audit(c, who, "rules.replaced", id, map[string]any{"revision": row.Revision, "rules": len(stored)})
 	g.options.Rules.learn(row)
 	return g.sendRules(c, view.Version, row)
 }

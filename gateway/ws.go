@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -112,6 +113,7 @@ func (l *live) open(c *fiber.Ctx) error {
 		}
 		c.Locals(tokenLocal, token)
 	}
+	c.Locals(addressLocal, l.g.clientAddr(c))
 	forget(&c.Request().Header)
 	return l.upgrade(c)
 }
@@ -130,7 +132,11 @@ func forget(h *fasthttp.RequestHeader) {
 	}
 }
 
-const tokenLocal = "token"
+// What a session knows of its handshake.
+const (
+	tokenLocal   = "token"
+	addressLocal = "address"
+)
 
 // mayConnect tells whether a browser's page may open a session: one of this
 // host, or of an allowed origin. What is no browser sends no Origin.
@@ -153,6 +159,7 @@ func (l *live) mayConnect(origin, host string) bool {
 func (l *live) serve(conn *websocket.Conn) {
 	token, _ := conn.Locals(tokenLocal).(string)
 	s := &liveSession{live: l, id: "ws-" + strings.ToLower(rand.Text()[:16]), conn: conn.Conn, opened: time.Now()}
+	s.from, _ = conn.Locals(addressLocal).(netip.Addr)
 	s.in = newSocket(conn.NetConn())
 	s.out = actors.OpenSession(l.deps, s.in)
 	defer s.leave()

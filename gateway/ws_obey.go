@@ -157,7 +157,9 @@ func (s *liveSession) command(id, queueID *string, o *object, wrong *faults) {
 		s.refuse(id, p)
 		return
 	}
-	s.answer(*id, *queueID, s.live.g.queues.Do(ctx, m))
+	a := s.live.g.queues.Do(ctx, m)
+	s.live.g.auditQueue(ctx, s.who, s.from, *name, m, a)
+	s.answer(*id, *queueID, a)
 }
 
 // answer replies to a command.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -33,6 +34,7 @@ type liveSession struct {
 	in      *socket         // its deadlines are the reader's, its writes the actor's
 	out     *actors.Session // everything that goes to the client
 	opened  time.Time
+	from    netip.Addr
 	slot    int          // the registry's
 	expires atomic.Int64 // of the token, in Unix milliseconds; 0 where nobody is logged in
 

@@ -75,7 +75,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
 		"two handles":                 testTwoHandles, "context": testContext,
 		"statistics": testStatistics, "statistics in parts": testStatisticsParts,
-		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace,
+		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace, "audit": testAudit,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,20 @@
+-- +goose Up
+-- Who did what, which administrators are asked for: ids and names of fields only,
+-- nothing personal but the network address. Rows are never changed.
+CREATE TABLE IF NOT EXISTS audit_log (
+    id      BINARY(16)     NOT NULL PRIMARY KEY,
+    at_ms   BIGINT         NOT NULL,
+    user_id VARBINARY(64)  NOT NULL, -- empty: somebody at the command line
+    key_id  VARBINARY(64)  NOT NULL, -- of the API key that was used; empty: none
+    action  VARBINARY(64)  NOT NULL,
+    target  VARBINARY(256) NOT NULL, -- the id of what it was done to
+    address VARBINARY(64)  NOT NULL,
+    details BLOB           NOT NULL, -- JSON, or empty
+    KEY audit_log_at (at_ms, id),
+    KEY audit_log_user (user_id, at_ms, id),
+    KEY audit_log_action (action, at_ms, id),
+    KEY audit_log_target (target, at_ms, id)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+-- +goose Down
+DROP TABLE IF EXISTS audit_log;
