@@ -76,6 +76,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"two handles":                 testTwoHandles, "context": testContext,
 		"statistics": testStatistics, "statistics in parts": testStatisticsParts,
 		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace, "audit": testAudit,
+		"access changes": testAccessChanges, "narrowed login": testNarrowedLoginGoesOn, "access race": testAccessRace,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -90,7 +90,7 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 		}
 		if row.UsedMs != 0 {
 			reused = true // and nil below, so that the deletion is kept
-			return tx.Where("family = ?", row.Family).Delete(&refreshRow{}).Error
+			return d.endFamily(tx, row.Family)
 		}
 		var owner userRow
 		if err := tx.Where("id = ?", row.UserID).Take(&owner).Error; err != nil {
@@ -121,23 +121,13 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 
 // DropFamily ends one login, at logout. A family that is gone is no error.
 func (d *Directory) DropFamily(ctx context.Context, family string) error {
-	return d.write(ctx, func(tx *gorm.DB) error {
-		return tx.Where("family = ?", family).Delete(&refreshRow{}).Error
-	})
+	return d.write(ctx, func(tx *gorm.DB) error { return d.endFamily(tx, family) })
 }
 
 // DropUserSessions ends all sessions of a user: it deletes the refresh tokens
 // and raises TokenEpoch, which voids the access tokens.
 func (d *Directory) DropUserSessions(ctx context.Context, userID string) error {
-	return d.write(ctx, func(tx *gorm.DB) error { return dropSessions(tx, userID) })
-}
-
-func dropSessions(tx *gorm.DB, userID string) error {
-	raise := tx.Model(&userRow{}).Where("id = ?", userID).Update("token_epoch", gorm.Expr("token_epoch + 1"))
-	if err := missing(raise); err != nil {
-		return err
-	}
-	return tx.Where("user_id = ?", userID).Delete(&refreshRow{}).Error
+	return d.write(ctx, func(tx *gorm.DB) error { return d.endTokens(tx, userID, true) })
 }
 
 // SweepRefresh deletes the tokens that have expired and says how many. Until

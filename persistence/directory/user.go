@@ -52,7 +52,8 @@ type User struct {
 // LogValue logs the id only.
 func (u User) LogValue() slog.Value { return slog.StringValue(u.ID) }
 
-// UserPatch changes the fields that are not nil.
+// UserPatch changes the fields that are not nil. Another level or list of queues
+// voids the user's access tokens; its refresh tokens give new ones.
 type UserPatch struct {
 	Email    *string
 	Name     *string
@@ -177,17 +178,18 @@ func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch) (Use
 		if err := locked(tx).Where("id = ?", id).Take(&row).Error; err != nil {
 			return err
 		}
-		disables := p.Disabled != nil && *p.Disabled && !row.Disabled
+		before := row
 		p.apply(&row)
 		row.UpdatedMs = millis(d.now())
 		if err := tx.Model(&row).Select("*").Omit("token_epoch").Updates(&row).Error; err != nil {
 			return err
 		}
-		if !disables {
+		disables := row.Disabled && !before.Disabled
+		if !disables && row.Level == before.Level && row.Queues == before.Queues {
 			return nil
 		}
 		row.TokenEpoch++
-		return dropSessions(tx, id)
+		return d.endTokens(tx, id, disables)
 	})
 	if err != nil {
 		return User{}, err
@@ -221,7 +223,7 @@ func (d *Directory) SetPassword(ctx context.Context, id, hash string) error {
 		if err := missing(tx.Model(&userRow{}).Where("id = ?", id).Updates(change)); err != nil {
 			return err
 		}
-		return dropSessions(tx, id)
+		return d.endTokens(tx, id, true)
 	})
 }
 
@@ -231,6 +233,9 @@ func (d *Directory) DeleteUser(ctx context.Context, id string) error {
 		if err := missing(tx.Where("id = ?", id).Delete(&userRow{})); err != nil {
 			return err
 		}
-		return tx.Where("user_id = ?", id).Delete(&refreshRow{}).Error
+		if err := tx.Where("user_id = ?", id).Delete(&refreshRow{}).Error; err != nil {
+			return err
+		}
+		return d.endUser(tx, id)
 	})
 }

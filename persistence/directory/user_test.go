@@ -39,7 +39,7 @@ func testUsers(t *testing.T, open opener) {
 	updated, err := d.UpdateUser(ctx, created.ID, UserPatch{Name: &name, Level: &level, Queues: &queues})
 	check(t, err)
 	expected := created
-	expected.Name, expected.Level, expected.Queues = name, level, queues
+	expected.Name, expected.Level, expected.Queues, expected.TokenEpoch = name, level, queues, 1
 	if byID, err = d.UserByID(ctx, created.ID); err != nil || !reflect.DeepEqual(updated, expected) || !reflect.DeepEqual(byID, expected) {
 		t.Fatalf("%+v, %+v, %v", updated, byID, err)
 	}

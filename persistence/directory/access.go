@@ -1,0 +1,119 @@
+package directory
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// accessKept is how long it is remembered that access was ended: well above the
+// life of an access token, for the clocks of nodes may differ.
+const accessKept = time.Hour
+
+// AccessChange ends access tokens before their time: those of a user whose
+// epoch is lower, or those of one login.
+type AccessChange struct {
+	Revision uint64
+	UserID   string // empty: of a login
+	Epoch    int64
+	Family   string
+}
+
+type accessRow struct {
+	Revision uint64 `gorm:"primaryKey;autoIncrement:false"`
+	UserID   string
+	Epoch    int64
+	Family   string
+	MadeMs   int64
+}
+
+func (accessRow) TableName() string { return "access_changes" }
+
+type accessClockRow struct {
+	ID       int64 `gorm:"primaryKey"`
+	Revision uint64
+}
+
+func (accessClockRow) TableName() string { return "access_clock" }
+
+const accessClock = 1 // the id of its one row
+
+// AccessChanges gives the changes after a revision in their order, and the
+// revision that all changes have reached. One that is lower than it was tells
+// that the database has lost some.
+func (d *Directory) AccessChanges(ctx context.Context, after uint64, limit int) ([]AccessChange, uint64, error) {
+	var clock accessClockRow
+	if err := d.read(ctx).Where("id = ?", accessClock).Take(&clock).Error; err != nil {
+		return nil, 0, d.fail(err)
+	}
+	if clock.Revision == after {
+		return nil, after, nil
+	}
+	var rows []accessRow
+	if err := d.read(ctx).Where("revision > ?", after).Order("revision").Limit(clampLimit(limit)).Find(&rows).Error; err != nil {
+		return nil, 0, d.fail(err)
+	}
+	changes := make([]AccessChange, len(rows))
+	for i, r := range rows {
+		changes[i] = AccessChange{Revision: r.Revision, UserID: r.UserID, Epoch: r.Epoch, Family: r.Family}
+	}
+	return changes, clock.Revision, nil
+}
+
+// endAccess keeps a change for the nodes to follow. It comes last in its
+// transaction, for every other one waits for the clock meanwhile.
+func (d *Directory) endAccess(tx *gorm.DB, row accessRow) error {
+	err := tx.Model(&accessClockRow{}).Where("id = ?", accessClock).
+		Update("revision", gorm.Expr("revision + 1")).Error
+	if err != nil {
+		return err
+	}
+	var clock accessClockRow
+	if err := tx.Where("id = ?", accessClock).Take(&clock).Error; err != nil {
+		return err
+	}
+	row.Revision, row.MadeMs = clock.Revision, millis(d.now())
+	if err := tx.Create(&row).Error; err != nil {
+		return err
+	}
+	return tx.Where("made_ms < ?", millis(d.now().Add(-accessKept))).Delete(&accessRow{}).Error
+}
+
+// endTokens voids a user's access tokens of before. Its logins live on or, where
+// out is true, end.
+func (d *Directory) endTokens(tx *gorm.DB, userID string, out bool) error {
+	raise := tx.Model(&userRow{}).Where("id = ?", userID).Update("token_epoch", gorm.Expr("token_epoch + 1"))
+	if err := missing(raise); err != nil {
+		return err
+	}
+	var row userRow
+	if err := tx.Where("id = ?", userID).Take(&row).Error; err != nil {
+		return err
+	}
+	logins := tx.Model(&refreshRow{}).Where("user_id = ?", userID)
+	var err error
+	if out {
+		err = logins.Delete(&refreshRow{}).Error
+	} else { // only those that were alive
+		err = logins.Where("user_epoch = ?", row.TokenEpoch-1).Update("user_epoch", row.TokenEpoch).Error
+	}
+	if err != nil {
+		return err
+	}
+	return d.endAccess(tx, accessRow{UserID: userID, Epoch: row.TokenEpoch})
+}
+
+// endUser voids all tokens of a user who is gone.
+func (d *Directory) endUser(tx *gorm.DB, userID string) error {
+	return d.endAccess(tx, accessRow{UserID: userID, Epoch: math.MaxInt64})
+}
+
+// endFamily voids the tokens of one login and deletes what could renew them.
+func (d *Directory) endFamily(tx *gorm.DB, family string) error {
+	if err := tx.Where("family = ?", family).Delete(&refreshRow{}).Error; err != nil {
+		return err
+	}
+	return d.endAccess(tx, accessRow{Family: family})
+}
