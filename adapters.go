@@ -58,6 +58,15 @@ func (a users) DropFamily(ctx context.Context, family string) error {
 	return adapted(a.d.DropFamily(ctx, family))
 }
 
+func (a users) AccessChanges(ctx context.Context, after uint64, limit int) ([]gateway.AccessChange, uint64, error) {
+	found, reached, err := a.d.AccessChanges(ctx, after, limit)
+	changes := make([]gateway.AccessChange, len(found))
+	for i, c := range found {
+		changes[i] = gateway.AccessChange(c)
+	}
+	return changes, reached, adapted(err)
+}
+
 func (a users) ListQueues(ctx context.Context, ids []string, after string, limit int) ([]gateway.QueueRow, error) {
 	rows, err := a.d.ListQueues(ctx, ids, after, limit)
 	queues := make([]gateway.QueueRow, len(rows))

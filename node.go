@@ -90,7 +90,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openStores, n.openRabbit, n.startQueues, n.startGateway, n.startRabbit, n.ensureAdmin,
+		n.listen, n.openKeys, n.openStores, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -313,6 +313,7 @@ func (n *Node) serve() {
 	})
 	run("news", n.announcer.Run)
 	run("audit log", n.audit.Run)
+	run("access", n.gateway.FollowAccess)
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 	}

@@ -93,6 +93,11 @@ func (n *Node) ensureAdmin(ctx context.Context) error {
 	return (&waiting{node: n}).await(ctx, "database", n.makeAdmin)
 }
 
+// learnAccess has the node know whose access has ended before it serves anybody.
+func (n *Node) learnAccess(ctx context.Context) error {
+	return (&waiting{node: n}).await(ctx, "database", n.gateway.LearnAccess)
+}
+
 // waiting is what a start waits for.
 type waiting struct {
 	node    *Node

@@ -9,17 +9,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Lives of tokens, and how often what stands in one is held against the directory.
+// Lives of tokens.
 const (
-	accessLife   = 15 * time.Minute
-	refreshLife  = 30 * 24 * time.Hour
-	recheckAfter = 30 * time.Second
+	accessLife  = 15 * time.Minute
+	refreshLife = 30 * 24 * time.Hour
 
 	tokenIssuer = "nowserving"
 	maxToken    = 4096
@@ -36,6 +34,8 @@ type Auth struct {
 	passwords Passwords
 	throttle  *throttle
 	seen      *tokenCache
+	ended     *ended
+	changed   chan struct{} // a change was made here
 	now       func() time.Time
 	log       *slog.Logger
 }
@@ -44,6 +44,7 @@ func newAuth(o *Options) *Auth {
 	return &Auth{
 		keys: o.TokenKeys, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
 		throttle: newThrottle(o.Now), seen: newTokenCache(),
+		ended: newEnded(o.Now()), changed: make(chan struct{}, 1),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), // one, so that no token can choose
 			jwt.WithIssuer(tokenIssuer), jwt.WithExpirationRequired(), jwt.WithTimeFunc(o.Now), jwt.WithStrictDecoding()),
@@ -51,7 +52,7 @@ func newAuth(o *Options) *Auth {
 }
 
 // claims is what an access token says. Level and queues are as they were when
-// it was made; the directory is asked for newer ones now and then.
+// it was made: others void it.
 type claims struct {
 	jwt.RegisteredClaims
 	Name   string   `json:"name,omitempty"`
@@ -63,39 +64,26 @@ type claims struct {
 	Family string `json:"fam"`
 }
 
-// verified is a token whose signature was found good.
-type verified struct {
-	principal atomic.Pointer[Principal]
-	recheckAt atomic.Int64 // Unix milliseconds
-	ended     atomic.Bool  // the user is gone, or its tokens were ended
-}
-
 // Authenticate tells whose access token it is. It fails with unauthenticated or
 // token_expired, and with unavailable where the directory has to be asked and
-// does not answer. A changed user is noticed within half a minute; while the
-// directory is down, the token's own word counts until it ends.
+// does not answer. It is asked when a token is first seen; what changes later is
+// followed. While it is down, the token's own word counts until it ends.
 func (a *Auth) Authenticate(ctx context.Context, bearer string) (*Principal, *problem) {
 	if bearer == "" || len(bearer) > maxToken {
 		return nil, unauthenticated()
 	}
-	v := a.seen.get(bearer)
-	if v == nil {
+	who := a.seen.get(bearer)
+	if who == nil {
 		var p *problem
-		if v, p = a.verify(ctx, bearer); p != nil {
+		if who, p = a.verify(ctx, bearer); p != nil {
 			return nil, p
 		}
-		a.seen.put(bearer, v)
+		a.seen.put(bearer, who)
 	}
-	now := a.now()
-	// One request checks again; the others go on with what was known.
-	if due := v.recheckAt.Load(); now.UnixMilli() >= due && v.recheckAt.CompareAndSwap(due, now.Add(recheckAfter).UnixMilli()) {
-		_ = a.recheck(ctx, v)
-	}
-	who := v.principal.Load()
 	switch {
-	case v.ended.Load():
+	case a.ended.has(who):
 		return nil, unauthenticated()
-	case !now.Before(who.ExpiresAt):
+	case !a.now().Before(who.ExpiresAt):
 		return nil, newProblem(codeTokenExpired, "The access token has ended.")
 	}
 	return who, nil
@@ -105,8 +93,8 @@ func unauthenticated() *problem {
 	return newProblem(codeUnauthenticated, "A valid access token is needed.")
 }
 
-// verify checks signature and claims, and asks the directory the first time.
-func (a *Auth) verify(ctx context.Context, bearer string) (*verified, *problem) {
+// verify checks signature and claims, and asks the directory for its word.
+func (a *Auth) verify(ctx context.Context, bearer string) (*Principal, *problem) {
 	var c claims
 	_, err := a.parser.ParseWithClaims(bearer, &c, a.key)
 	switch {
@@ -115,16 +103,25 @@ func (a *Auth) verify(ctx context.Context, bearer string) (*verified, *problem) 
 	case err != nil || c.Subject == "":
 		return nil, unauthenticated()
 	}
-	v := &verified{}
-	v.principal.Store(&Principal{
+	who := &Principal{
 		UserID: c.Subject, Name: c.Name, Level: c.Level, Queues: c.Queues, ExpiresAt: c.ExpiresAt.Time,
 		family: c.Family, epoch: c.Epoch,
-	})
-	v.recheckAt.Store(a.now().Add(recheckAfter).UnixMilli())
-	if err := a.recheck(ctx, v); err != nil && c.Cut {
-		return nil, unavailable("The user's queues cannot be read just now.")
 	}
-	return v, nil
+	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
+	defer cancel()
+	user, err := a.directory.UserByID(ctx, who.UserID)
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && (user.Disabled || user.TokenEpoch != who.epoch):
+		return nil, unauthenticated()
+	case err != nil:
+		a.log.Warn("a user cannot be checked; the token's own word counts", "user", who.UserID, "error", err)
+		if c.Cut {
+			return nil, unavailable("The user's queues cannot be read just now.")
+		}
+		return who, nil
+	}
+	who.Name, who.Email, who.Level, who.Queues = user.Name, user.Email, user.Level, user.Queues
+	return who, nil
 }
 
 func (a *Auth) key(t *jwt.Token) (any, error) {
@@ -135,26 +132,6 @@ func (a *Auth) key(t *jwt.Token) (any, error) {
 		}
 	}
 	return nil, jwt.ErrTokenUnverifiable
-}
-
-// recheck takes over what the directory says of the user now.
-func (a *Auth) recheck(ctx context.Context, v *verified) error {
-	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
-	defer cancel()
-	old := v.principal.Load()
-	user, err := a.directory.UserByID(ctx, old.UserID)
-	switch {
-	case errors.Is(err, ErrNotFound) || err == nil && (user.Disabled || user.TokenEpoch != old.epoch):
-		v.ended.Store(true)
-		return nil
-	case err != nil:
-		a.log.Warn("a user cannot be checked; the token's own word counts", "user", old.UserID, "error", err)
-		return err
-	}
-	fresh := *old
-	fresh.Name, fresh.Email, fresh.Level, fresh.Queues = user.Name, user.Email, user.Level, user.Queues
-	v.principal.Store(&fresh)
-	return nil
 }
 
 // session is what a login or a refresh gives.

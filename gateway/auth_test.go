@@ -60,6 +60,9 @@ func TestLoginRefreshLogout(t *testing.T) {
 	if r := e.do(call{as: "ann@example.org", method: "POST", path: "/auth/logout"}); r.status != 204 {
 		t.Errorf("logout: %d", r.status)
 	}
+	e.do(call{as: "ann@example.org", method: "GET", path: "/me"}).want(401, "unauthenticated")
+	other := e.login("ann@example.org", password).want(200, "")
+	e.tokens.Store("ann@example.org", other.str("access_token"))
 	e.refresh(again.str("refresh_token")).want(401, "unauthenticated")
 	e.refresh("rt_nonsense").want(401, "unauthenticated")
 	for _, body := range []string{``, `{}`, `{"email":"a"}`, `{"email":1,"password":"x"}`, `{"email":"a","password":"b","x":1}`, `{"email":"","password":"b"}`} {
@@ -177,11 +180,6 @@ func TestBadTokens(t *testing.T) {
 	// What the directory says of a user counts for more than the token.
 	e.tokens.Store("bad@x", sign(jwt.SigningMethodHS256, key.ID, key.Bytes, same))
 	e.do(call{as: "bad@x", method: "POST", path: "/queues", body: `{"id":"a"}`}).want(403, "forbidden")
-	if err := e.dir.DropUserSessions(t.Context(), u.ID); err != nil {
-		t.Fatal(err)
-	}
-	e.skew.Add(int64(recheckAfter))
-	e.do(call{as: "bob@example.org", method: "GET", path: "/me"}).want(401, "unauthenticated")
 }
 
 func TestManyQueuesFitAToken(t *testing.T) {

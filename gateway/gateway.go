@@ -101,6 +101,9 @@ type Directory interface {
 	// second use ends the family with ErrReused.
 	RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time) (RefreshToken, User, error)
 	DropFamily(ctx context.Context, family string) error
+	// AccessChanges gives the changes after a revision in their order, and the
+	// revision that all of them have reached.
+	AccessChanges(ctx context.Context, after uint64, limit int) ([]AccessChange, uint64, error)
 	// ListQueues gives queues in the order of their ids, those after one; all
 	// where ids is nil, else only those named.
 	ListQueues(ctx context.Context, ids []string, after string, limit int) ([]QueueRow, error)

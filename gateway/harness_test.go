@@ -87,6 +87,15 @@ const password = "correct horse battery staple"
 
 func start(t testing.TB, options ...func(*Options)) *env {
 	t.Helper()
+	e := prepare(t, options...)
+	e.follow()
+	e.listen()
+	return e
+}
+
+// prepare makes an env that neither listens nor follows its directory.
+func prepare(t testing.TB, options ...func(*Options)) *env {
+	t.Helper()
 	e := &env{t: t, prefix: fmt.Sprintf("e%d", shared.counter.Add(1)), log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(&locked{w: e.log}, nil))
 	journal, err := persistence.OpenSQLiteJournal(t.Context(), t.TempDir(), log)
@@ -121,8 +130,21 @@ func start(t testing.TB, options ...func(*Options)) *env {
 	for _, level := range levels {
 		e.addUser(string(level)+"@example.org", level, "a", "b")
 	}
-	e.listen()
 	return e
+}
+
+// follow has access end as it does on a node.
+func (e *env) follow() {
+	ctx, stop := context.WithCancel(context.Background())
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		_ = e.gateway.FollowAccess(ctx)
+	}()
+	e.t.Cleanup(func() {
+		stop()
+		<-followed
+	})
 }
 
 // listen serves on a port of its own until the test's end.
@@ -229,6 +251,15 @@ func (a directoryOf) RotateRefresh(ctx context.Context, hash, next [32]byte, exp
 
 func (a directoryOf) DropFamily(ctx context.Context, family string) error {
 	return adapted(a.d.DropFamily(ctx, family))
+}
+
+func (a directoryOf) AccessChanges(ctx context.Context, after uint64, limit int) ([]AccessChange, uint64, error) {
+	found, reached, err := a.d.AccessChanges(ctx, after, limit)
+	changes := make([]AccessChange, len(found))
+	for i, c := range found {
+		changes[i] = AccessChange(c)
+	}
+	return changes, reached, adapted(err)
 }
 
 func (a directoryOf) ListQueues(ctx context.Context, ids []string, after string, limit int) ([]QueueRow, error) {

@@ -106,6 +106,8 @@ func (g *Gateway) logout(c *fiber.Ctx, who *Principal) error {
 		g.log.Warn("a login could not be ended", "user", who.UserID, "error", err)
 		return unavailable("Logins cannot be ended just now.")
 	}
+	g.auth.ended.add(g.auth.now(), AccessChange{Family: who.family}) // here at once
+	g.auth.accessChanged()
 	return c.SendStatus(fiber.StatusNoContent)
 }
 

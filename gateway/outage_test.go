@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,28 +42,69 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// away is a directory that does not answer.
-type away struct{ Directory }
+// away is a directory that does not answer while it is gone, or never does.
+type away struct {
+	Directory
+	gone *atomic.Bool
+}
 
 var errAway = errors.New("away")
 
-func (away) UserByID(context.Context, string) (User, error)    { return User{}, errAway }
-func (away) UserByEmail(context.Context, string) (User, error) { return User{}, errAway }
-func (away) ListQueues(context.Context, []string, string, int) ([]QueueRow, error) {
-	return nil, errAway
+func (a away) isGone() bool { return a.gone == nil || a.gone.Load() }
+
+func (a away) UserByID(ctx context.Context, id string) (User, error) {
+	if a.isGone() {
+		return User{}, errAway
+	}
+	return a.Directory.UserByID(ctx, id)
 }
+
+func (a away) UserByEmail(ctx context.Context, email string) (User, error) {
+	if a.isGone() {
+		return User{}, errAway
+	}
+	return a.Directory.UserByEmail(ctx, email)
+}
+
+func (a away) AccessChanges(ctx context.Context, after uint64, limit int) ([]AccessChange, uint64, error) {
+	if a.isGone() {
+		return nil, 0, errAway
+	}
+	return a.Directory.AccessChanges(ctx, after, limit)
+}
+
+func (a away) ListQueues(ctx context.Context, ids []string, after string, limit int) ([]QueueRow, error) {
+	if a.isGone() {
+		return nil, errAway
+	}
+	return a.Directory.ListQueues(ctx, ids, after, limit)
+}
+
+func (a away) PutQueue(ctx context.Context, row QueueRow) error {
+	if a.isGone() {
+		return errAway
+	}
+	return a.Directory.PutQueue(ctx, row)
+}
+
+func (a away) ReservePrefix(ctx context.Context, id string) (string, error) {
+	if a.isGone() {
+		return "", errAway
+	}
+	return a.Directory.ReservePrefix(ctx, id)
+}
+
 func (away) Statistics(context.Context, string, []time.Time, int64) ([]Statistics, Statistics, error) {
 	return nil, Statistics{}, errAway
 }
-func (away) PutQueue(context.Context, QueueRow) error              { return errAway }
-func (away) ReservePrefix(context.Context, string) (string, error) { return "", errAway }
 
 func TestQueuesGoOnWithoutTheDirectory(t *testing.T) {
 	t.Parallel()
-	e := start(t)
+	var gone atomic.Bool
+	e := start(t, func(o *Options) { o.Directory = away{o.Directory, &gone} })
 	e.queue("a")
-	e.gateway.auth.directory, e.gateway.directory = away{}, away{}
-	e.gateway.auth.seen = newTokenCache() // as after a start
+	gone.Store(true)
+	e.gateway.auth.seen.forget() // as after a start
 	e.ok(call{as: "attendant", method: "POST", path: "/queues/a/tickets"})
 	e.ok(call{method: "PATCH", path: "/queues/a", body: `{"name":"x"}`})
 	e.get("/queues").want(503, "unavailable")

@@ -11,29 +11,35 @@ const tokenCacheHalf = 8_192
 // the newer half again.
 type tokenCache struct {
 	mu    sync.RWMutex
-	newer map[string]*verified
-	older map[string]*verified
+	newer map[string]*Principal
+	older map[string]*Principal
 }
 
-func newTokenCache() *tokenCache { return &tokenCache{newer: make(map[string]*verified)} }
+func newTokenCache() *tokenCache { return &tokenCache{newer: make(map[string]*Principal)} }
 
-func (c *tokenCache) get(token string) *verified {
+func (c *tokenCache) get(token string) *Principal {
 	c.mu.RLock()
-	v, found := c.newer[token]
+	who, found := c.newer[token]
 	old := c.older[token]
 	c.mu.RUnlock()
 	if !found && old != nil {
 		c.put(token, old)
 		return old
 	}
-	return v
+	return who
 }
 
-func (c *tokenCache) put(token string, v *verified) {
+func (c *tokenCache) put(token string, who *Principal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.newer) >= tokenCacheHalf {
-		c.newer, c.older = make(map[string]*verified), c.newer
+		c.newer, c.older = make(map[string]*Principal), c.newer
 	}
-	c.newer[token] = v
+	c.newer[token] = who
+}
+
+func (c *tokenCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.newer, c.older = make(map[string]*Principal), nil
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	fastws "github.com/fasthttp/websocket"
-
-	"nowserving/persistence/directory"
 )
 
 func TestLiveLogin(t *testing.T) {
@@ -88,21 +86,6 @@ func TestLiveLogin(t *testing.T) {
 		began := time.Now()
 		if code, took := e.dial().closed(), time.Since(began); code != 4408 || took < authWithin || took > authWithin+5*time.Second {
 			t.Errorf("closed with %d after %v", code, took)
-		}
-	})
-	t.Run("rights that change", func(t *testing.T) {
-		p := e.dial()
-		p.send(auth(attendant))
-		p.want("ready")
-		queues := []string{"b"}
-		if _, err := e.dir.UpdateUser(context.Background(), user.ID, directory.UserPatch{Queues: &queues}); err != nil {
-			t.Fatal(err)
-		}
-		e.skew.Store(int64(recheckAfter)) // what is known of the token is old now
-		defer e.skew.Store(0)
-		p.send(`{"type":"subscribe","id":"1","queue":"a"}`)
-		if code := p.closed(); code != 4401 {
-			t.Errorf("closed with %d", code)
 		}
 	})
 }

@@ -46,11 +46,13 @@ func (u *unreadable) Read(ctx context.Context, id string, after uint64, most int
 
 func startLive(t testing.TB, options ...func(*Options)) *liveEnv {
 	t.Helper()
-	e := &liveEnv{env: start(t, options...)}
+	e := &liveEnv{env: prepare(t, options...)}
 	log := slog.New(slog.NewTextHandler(&locked{w: e.log}, nil))
 	e.gateway.StartSessions(actors.SessionDeps{
 		System: sharedNode(t).System(), Queues: e.queues, Feeds: e.feeds, Journal: &unreadable{Journal: e.journal, on: &e.unreadable}, Log: log,
 	})
+	e.follow()
+	e.listen()
 	ln, err := Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -130,6 +130,17 @@ func (r *registry) look(n int, now time.Time) {
 	}
 }
 
+// endVoid closes the sessions of those whose access has ended.
+func (r *registry) endVoid(over *ended) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.each(func(s *liveSession) {
+		if who := s.user.Load(); who != nil && over.has(who) && s.user.CompareAndSwap(who, nil) {
+			s.endNow()
+		}
+	})
+}
+
 // leave takes no more sessions and sends those that are there away.
 func (r *registry) leave(ctx context.Context) { sendAway(ctx, r.shut()) }
 

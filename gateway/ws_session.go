@@ -35,8 +35,9 @@ type liveSession struct {
 	out     *actors.Session // everything that goes to the client
 	opened  time.Time
 	from    netip.Addr
-	slot    int          // the registry's
-	expires atomic.Int64 // of the token, in Unix milliseconds; 0 where nobody is logged in
+	slot    int                       // the registry's
+	expires atomic.Int64              // of the token, in Unix milliseconds; 0 where nobody is logged in
+	user    atomic.Pointer[Principal] // who, for the registry
 
 	who   *Principal // nil until the login
 	token string
@@ -238,18 +239,23 @@ func (s *liveSession) login(token string) {
 		s.end(closeNotLoggedIn, "The token is another user's.")
 		return
 	case s.who != nil && !sameRights(s.who, who):
-		s.end(closeNotLoggedIn, rightsChanged)
+		s.end(closeNotLoggedIn, "What you may see or do has changed. Come back.")
 		return
 	}
 	s.who, s.token = who, token
 	s.live.registry.loggedIn(s)
 	s.expires.Store(who.ExpiresAt.UnixMilli())
-	s.out.Write(readyFrame(s.id, s.user(ctx), who.ExpiresAt))
+	s.user.Store(who)
+	if s.live.g.auth.ended.has(who) { // since the token was looked at; the registry has not seen this session
+		s.end(closeNotLoggedIn, loginEnded)
+		return
+	}
+	s.out.Write(readyFrame(s.id, s.describe(ctx), who.ExpiresAt))
 }
 
-// user is what ready tells of the user. While the directory is down it is what
+// describe is what ready tells of the user. While the directory is down it is what
 // the token says.
-func (s *liveSession) user(ctx context.Context) *User {
+func (s *liveSession) describe(ctx context.Context) *User {
 	user, err := s.live.g.auth.directory.UserByID(ctx, s.who.UserID)
 	if err != nil {
 		s.live.log.Warn("a user cannot be read", "user", s.who.UserID, "error", err)
@@ -259,24 +265,30 @@ func (s *liveSession) user(ctx context.Context) *User {
 }
 
 const (
-	rightsChanged = "What you may see or do has changed. Come back."
-	notAuth       = "The first frame must be auth."
-	leaving       = "The node is leaving."
+	loginEnded = "The login has ended."
+	notAuth    = "The first frame must be auth."
+	leaving    = "The node is leaving."
 )
 
 func sameRights(a, b *Principal) bool { return a.Level == b.Level && slices.Equal(a.Queues, b.Queues) }
 
-// confirm holds the token against what is known of its user now, which asks
-// the directory now and then. Who may see less than before must not go on
-// getting events; the client comes back and subscribes to what is left.
+// confirm holds the token against what is known of it now. Where the registry
+// has ended the session just before, no frame is obeyed any more.
 func (s *liveSession) confirm() {
 	ctx, cancel := context.WithTimeout(context.Background(), directoryTimeout)
 	defer cancel()
-	who, p := s.live.g.auth.Authenticate(ctx, s.token)
-	switch {
-	case p != nil && p.status() < 500:
-		s.end(closeNotLoggedIn, "The login has ended.")
-	case p == nil && !sameRights(s.who, who):
-		s.end(closeNotLoggedIn, rightsChanged)
+	if _, p := s.live.g.auth.Authenticate(ctx, s.token); p != nil && p.status() < 500 {
+		s.end(closeNotLoggedIn, loginEnded)
 	}
+}
+
+// endNow closes the session of somebody whose access has ended. Who does not
+// take what was sent before is cut.
+func (s *liveSession) endNow() {
+	s.out.Close(closeNotLoggedIn, loginEnded)
+	time.AfterFunc(cutWithin, func() {
+		if !s.in.closing.Load() {
+			s.in.cut()
+		}
+	})
 }
