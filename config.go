@@ -36,6 +36,7 @@ type Config struct {
 
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix
+	CheckInRate    int
 
 	// Nil: from the data dir, made there at the first start.
 	TokenKeys *seal.Ring
@@ -87,7 +88,7 @@ var settings = []setting{
 		put: text(func(c *Config) *string { return &c.clusterFiles.authority })},
 	{name: "allowed-origins", usage: "browser origins beside this host's own", put: putOrigins},
 	{name: "trusted-proxies", usage: "networks whose X-Forwarded-For is believed", put: putProxies},
-	{name: "checkin-rate", value: "10", usage: "public check-ins a minute for one address", put: checkRate},
+	{name: "checkin-rate", value: "10", usage: "public check-ins a minute for one address", put: putRate},
 	{name: "cluster-insecure", toggle: true, usage: "allow a cluster address that is not loopback without mutual TLS", put: putInsecure},
 	{name: "token-keys", secret: true, usage: "key ring id:base64,… that signs tokens",
 		put: ring(func(c *Config) **seal.Ring { return &c.TokenKeys })},
@@ -221,9 +222,8 @@ func putProxies(c *Config, value string) error {
 	return nil
 }
 
-// checkRate: nothing checks in yet, so the rate is only held against its range.
-func checkRate(_ *Config, value string) error {
-	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > 100_000 {
+func putRate(c *Config, value string) (err error) {
+	if c.CheckInRate, err = strconv.Atoi(value); err != nil || c.CheckInRate < 1 || c.CheckInRate > 100_000 {
 		return fmt.Errorf("%q is not a number from 1 to 100000", value)
 	}
 	return nil

@@ -272,15 +272,11 @@ func (n *Node) takeOver() {
 }
 
 func (n *Node) startGateway(context.Context) (err error) {
-	keys := make([]gateway.TokenKey, 0, 1)
-	for _, key := range n.tokenKeys.SubKey("access-token") {
-		keys = append(keys, gateway.TokenKey(key))
-	}
 	o := gateway.Options{
 		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
-		Sealer: n.dataKeys, TokenKeys: keys, TLS: n.tls(), Log: n.log, Now: n.config.Now,
+		Sealer: n.dataKeys, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
-		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies,
+		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate,
 		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now),
 	}
 	if err := n.openFiltering(&o); err != nil {
@@ -294,6 +290,15 @@ func (n *Node) startGateway(context.Context) (err error) {
 		System: n.member.System(), Queues: n.queues, Feeds: n.feeds, Journal: n.journal, Log: n.log,
 	})
 	return nil
+}
+
+// tokenKeys are the keys for one kind of token.
+func tokenKeys(ring *seal.Ring, purpose string) []gateway.TokenKey {
+	var keys []gateway.TokenKey
+	for _, key := range ring.SubKey(purpose) {
+		keys = append(keys, gateway.TokenKey(key))
+	}
+	return keys
 }
 
 // serve starts all that runs until the end.

@@ -71,6 +71,36 @@ func (q *Queues) Read(ctx context.Context, r *messages.Read) *messages.View {
 	return &messages.View{Problem: problem(queue.ErrUnavailableNow)}
 }
 
+// maxTransfers bounds how far a ticket is followed.
+const maxTransfers = 100
+
+// Follow reads a ticket where it is by now: in its queue, or in the one that it
+// was transferred to. The view holds it, or a problem; that it is not there yet,
+// in the middle of a transfer, is unavailable.
+func Follow(ctx context.Context, read func(context.Context, *messages.Read) *messages.View, id string, ticket []byte) (*messages.View, string) {
+	onItsWay := false
+	for range maxTransfers {
+		v := read(ctx, &messages.Read{Queue: id, Question: &messages.Read_Ticket{Ticket: &messages.ReadTicket{Id: ticket}}})
+		switch code := queue.Code(v.Problem.GetCode()); {
+		case code == queue.QueueNotFound, code == queue.TicketNotFound:
+			v = &messages.View{Problem: problem(queue.ErrTicketNotFound)}
+			if onItsWay {
+				v.Problem = problem(queue.ErrUnavailableNow)
+			}
+			return v, id
+		case v.Problem != nil:
+			return v, id
+		}
+		t := v.Tickets[0].Ticket
+		if t.State != messages.TicketState_TICKET_STATE_TRANSFERRED {
+			return v, id
+		}
+		// Read before the target is asked: what has left nothing to send has arrived.
+		id, ticket, onItsWay = t.TransferQueue, t.TransferredTo, v.InTransit > 0
+	}
+	return &messages.View{Problem: problem(queue.ErrTicketNotFound)}, id
+}
+
 // Again marks a request as one that may have reached its queue before. It gives a
 // copy, for whoever got the first one may still hold it; what can be sent twice
 // without harm it gives back as it is.

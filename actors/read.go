@@ -35,6 +35,7 @@ func (g *grain) read(m *messages.Read) *messages.View {
 	case *messages.Read_Ticket:
 		g.readTicket(v, q.Ticket)
 	case *messages.Read_List:
+		g.describe(v) // /public asks for both at one moment
 		g.readList(v, q.List)
 	case *messages.Read_Snapshot:
 		g.describe(v)

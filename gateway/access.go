@@ -17,6 +17,8 @@ const (
 	Attendant   Level = "attendant"
 	Integration Level = "integration"
 	Viewer      Level = "viewer"
+
+	nobody Level = "" // who is not logged in, at /public
 )
 
 // Principal is who is asking. It is never changed once made.
@@ -59,6 +61,7 @@ const (
 	ReadHistory                  // finished tickets
 	ManageLetters                // dead letters: list, send again, delete
 	ReadAudit                    // who did what
+	VisitPublic                  // check in to a public queue, leave it by the ticket's token
 )
 
 // mayDo is the one place that says which level may do what.
@@ -73,6 +76,7 @@ var mayDo = map[Action][]Level{
 	ReadHistory:    {Admin, Supervisor},
 	ManageLetters:  {Admin, Supervisor},
 	ReadAudit:      {Admin},
+	VisitPublic:    {nobody},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,

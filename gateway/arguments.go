@@ -14,9 +14,25 @@ func decodeEnqueue(b *build) {
 	a := &messages.Enqueue{Service: b.args.line("service", 0, queue.MaxServiceLength, true)}
 	priority, _ := b.args.integer("priority", 0, queue.MaxPriority)
 	a.Priority = uint32(priority)
+	b.enqueue(a)
+}
+
+// enqueue takes what is the person's own, to be sealed.
+func (b *build) enqueue(a *messages.Enqueue) {
 	b.customer, _ = b.args.customer("customer")
 	b.payload, _ = b.args.payload("payload")
 	b.message.Action = &messages.Command_Enqueue{Enqueue: a}
+}
+
+// decodeCheckIn: who comes from the street has no say in the priority.
+func decodeCheckIn(b *build) {
+	a := &messages.Enqueue{Service: b.args.line("service", 0, queue.MaxServiceLength, true)}
+	b.enqueue(a)
+}
+
+// decodeLeave is a removal whose reason staff can tell from their own.
+func decodeLeave(b *build) {
+	b.message.Action = &messages.Command_Remove{Remove: &messages.Remove{Ticket: b.ticket, Reason: leftReason}}
 }
 
 func decodeUpdate(b *build) {

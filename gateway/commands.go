@@ -23,6 +23,8 @@ type commandSpec struct {
 	needsBody bool
 	// restOnly: it has no name over WebSocket.
 	restOnly bool
+	// public: it is for those who are not logged in, and has a name nowhere else.
+	public bool
 	// decode makes the action of the arguments.
 	decode func(b *build)
 }
@@ -49,6 +51,8 @@ var commandSpecs = map[string]*commandSpec{
 	"configure": {action: ConfigureQueue, needsBody: true, restOnly: true, decode: decodeConfigure},
 	"create":    {action: ManageQueues, needsBody: true, restOnly: true, decode: decodeCreate},
 	"delete":    {action: ManageQueues, restOnly: true, decode: decodeDelete},
+	"check_in":  {action: VisitPublic, public: true, decode: decodeCheckIn},
+	"leave":     {action: VisitPublic, public: true, ofTicket: true, decode: decodeLeave},
 }
 
 // commandMeta is what comes with any command, as it was sent; nil where it was
@@ -94,7 +98,7 @@ func (g *Gateway) command(ctx context.Context, name, queueID string, args []byte
 
 func (g *Gateway) build(ctx context.Context, name, queueID string, args []byte, who *Principal, src queue.Source, ticketID string, meta commandMeta) (*build, *problem) {
 	spec, known := commandSpecs[name]
-	if !known || spec.restOnly && src != queue.FromREST {
+	if !known || spec.restOnly && src != queue.FromREST || spec.public != (src == queue.FromPublic) {
 		return nil, invalid(queue.FieldError{Field: "command", Message: "is not known"})
 	}
 	b := &build{
@@ -153,7 +157,11 @@ func (b *build) checkMeta(meta commandMeta) {
 	case queue.FromAMQP:
 		keyField = "message-id"
 	}
-	if meta.key != nil && !validKey(*meta.key) {
+	switch {
+	case meta.key == nil:
+	case b.source == queue.FromPublic && !validPublicKey(*meta.key):
+		b.add(keyField, "must be a UUID")
+	case !validKey(*meta.key):
 		b.add(keyField, "must be 1 to 128 printable ASCII characters")
 	}
 	if meta.ifMatch != nil {

@@ -151,6 +151,7 @@ type Options struct {
 	Passwords Passwords
 	Sealer    Sealer
 	TokenKeys []TokenKey  // the first one signs, all verify
+	LinkKeys  []TokenKey  // for the tokens of tickets; the first one seals, all open
 	TLS       *tls.Config // nil: without
 	Log       *slog.Logger
 	Now       func() time.Time
@@ -160,6 +161,8 @@ type Options struct {
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// CheckInRate is how often one address may check in, in a minute.
+	CheckInRate int
 	// Filter decides by the rules of queues which requests from RabbitMQ are
 	// taken; all are if it is nil.
 	Filter RequestFilter
@@ -179,6 +182,9 @@ type Gateway struct {
 	queues    QueueService
 	directory Directory
 	auth      *Auth
+	links     *links
+	checkIns  *pace
+	misses    *pace // public queues asked for that are not there
 	newEpoch  func() string
 	live      *live // nil until StartSessions
 	options   Options
@@ -199,9 +205,14 @@ func New(o Options) (*Gateway, error) {
 	if o.NewEpoch == nil {
 		o.NewEpoch = rand.Text // at least 128 bits in base32
 	}
+	links, err := newLinks(o.LinkKeys)
+	if err != nil {
+		return nil, err
+	}
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), newEpoch: o.NewEpoch,
+		links: links, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress),
 		options: o, room: maxConnections,
 	}
 	g.app = fiber.New(fiber.Config{

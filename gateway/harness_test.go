@@ -116,10 +116,13 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 	o := Options{
 		Queues: e.queues, Directory: directoryOf{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
 		Log: log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
-		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now),
+		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now), CheckInRate: 10,
 	}
 	for _, k := range ring.SubKey("access-token") {
 		o.TokenKeys = append(o.TokenKeys, TokenKey(k))
+	}
+	for _, k := range ring.SubKey("ticket-link") {
+		o.LinkKeys = append(o.LinkKeys, TokenKey(k))
 	}
 	for _, option := range options {
 		option(&o)

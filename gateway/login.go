@@ -146,12 +146,6 @@ func appendUser(dst []byte, u *User) []byte {
 	dst = appendString(dst, u.Name)
 	dst = append(dst, `,"level":`...)
 	dst = appendString(dst, string(u.Level))
-	dst = append(dst, `,"queues":[`...)
-	for i, q := range u.Queues {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendString(dst, q)
-	}
-	return append(dst, "]}"...)
+	dst = append(dst, `,"queues":`...)
+	return append(appendStrings(dst, u.Queues), '}')
 }

@@ -326,7 +326,7 @@ func TestConflicts(t *testing.T) {
 func TestOddRequests(t *testing.T) {
 	t.Parallel()
 	e := start(t)
-	for _, path := range []string{"/nothing", "/users", "/public/queues/a", "/queues/a/nothing", "/queues/", "/QUEUES"} {
+	for _, path := range []string{"/nothing", "/users", "/public/queues", "/queues/a/nothing", "/queues/", "/QUEUES"} {
 		e.get(path).want(404, "not_found")
 	}
 	if r := e.do(call{method: "PUT", path: "/queues"}).want(405, "method_not_allowed"); r.header.Get("Allow") == "" {
@@ -389,7 +389,7 @@ func TestRoutesAreThePromisedOnes(t *testing.T) {
 		if route.Method == http.MethodHead || !ours { // the rest are pages
 			continue
 		}
-		path := strings.NewReplacer(":queue", "{queue}", ":ticket", "{ticket}", ":letter", "{letter}").Replace(route.Path)
+		path := strings.NewReplacer(":queue", "{queue}", ":ticket", "{ticket}", ":letter", "{letter}", ":token", "{token}").Replace(route.Path)
 		if _, ok := promisedCalls[route.Method+" "+path]; !ok {
 			t.Errorf("%s %s is not in openapi.yaml", route.Method, path)
 		}

@@ -140,14 +140,8 @@ func appendConfig(dst []byte, config *messages.Config) []byte {
 	dst = strconv.AppendUint(dst, uint64(config.GetMaxActive()), 10)
 	dst = append(dst, `,"timezone":`...)
 	dst = appendString(dst, config.GetTimezone())
-	dst = append(dst, `,"services":[`...)
-	for i, s := range config.GetServices() {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendString(dst, s)
-	}
-	return append(dst, ']')
+	dst = append(dst, `,"services":`...)
+	return appendStrings(dst, config.GetServices())
 }
 
 // appendEvent writes the whole frame of an event. A deletion is no event

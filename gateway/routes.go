@@ -36,6 +36,10 @@ func (g *Gateway) route() {
 	api.Post("/auth/logout", g.authenticated(g.logout))
 	api.Get("/me", g.authenticated(g.me))
 	api.Get("/ws", g.openSession)
+	api.Get("/public/queues/:queue", g.publicQueue)
+	api.Post("/public/queues/:queue/tickets", g.checkIn)
+	api.Get("/public/tickets/:token", g.publicTicket)
+	api.Delete("/public/tickets/:token", g.leaveLine)
 
 	api.Get("/queues", g.authenticated(g.listQueues))
 	api.Post("/queues", g.authenticated(g.createQueue))
