@@ -29,8 +29,10 @@ const (
 
 // Close codes of the contract.
 const (
-	CloseGoingAway = 1012 // the node is leaving
-	CloseTooSlow   = 4413
+	CloseGoingAway   = 1012 // the node is leaving
+	CloseTryLater    = 1013 // of a ticket's holder: there are too many
+	CloseNotLoggedIn = 4401
+	CloseTooSlow     = 4413
 )
 
 // Socket is the client's end of a session. Write and Ping block for a bounded
@@ -54,6 +56,7 @@ type Renderer interface {
 	Gone(queue string) []byte
 	Refused(id string, p *messages.Problem) []byte
 	Done(id string) []byte
+	Ticket(queue string, p *messages.Placed) []byte // for its holder
 }
 
 // SessionDeps is what sessions need of their surroundings.
@@ -63,6 +66,7 @@ type SessionDeps struct {
 	Feeds    *Feeds
 	Journal  Journal
 	Renderer Renderer
+	Watches  *Watches
 	Log      *slog.Logger
 }
 
@@ -72,6 +76,7 @@ type session struct {
 	handle        *Session
 	socket        Socket
 	subscriptions map[string]*subscription
+	watcher       *watcher // of a ticket's holder, who has no subscriptions
 	closed        bool
 }
 
@@ -119,6 +124,11 @@ func (s *session) Receive(ctx actor.Context) {
 		if s.subscriptions[m.Queue] == m {
 			s.catchUp(m)
 		}
+	case *watch:
+		<-s.handle.room
+		s.watch(m.Watch)
+	case *watcher:
+		s.showNews(m)
 	case *pingClient:
 		if !s.closed && s.socket.Ping() != nil {
 			s.end(CloseTooSlow, "The client does not read.")
@@ -149,6 +159,9 @@ func (s *session) end(code int, reason string) {
 	s.closed = true
 	for id := range s.subscriptions {
 		s.drop(id)
+	}
+	if s.watcher != nil {
+		s.Watches.leave(s.watcher)
 	}
 	s.socket.Close(code, reason)
 }

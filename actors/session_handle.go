@@ -26,6 +26,7 @@ type (
 	writeFrame   struct{ frame []byte }
 	subscribe    struct{ Subscription }
 	unsubscribe  struct{ id, queue string }
+	watch        struct{ Watch }
 	pingClient   struct{}
 	closeSession struct {
 		code   int
@@ -39,6 +40,8 @@ func (*writeFrame) IgnoreDeadLetterLogging()   {}
 func (*subscribe) IgnoreDeadLetterLogging()    {}
 func (*unsubscribe) IgnoreDeadLetterLogging()  {}
 func (*subscription) IgnoreDeadLetterLogging() {}
+func (*watch) IgnoreDeadLetterLogging()        {}
+func (*watcher) IgnoreDeadLetterLogging()      {}
 func (*pingClient) IgnoreDeadLetterLogging()   {}
 func (*closeSession) IgnoreDeadLetterLogging() {}
 
@@ -60,6 +63,9 @@ func (s *Session) Subscribe(sub Subscription) { s.hand(&subscribe{sub}) }
 
 // Unsubscribe ends that; the answer goes to the client.
 func (s *Session) Unsubscribe(id, queue string) { s.hand(&unsubscribe{id, queue}) }
+
+// Watch shows a ticket to its holder, now and whenever it has changed.
+func (s *Session) Watch(w Watch) { s.hand(&watch{w}) }
 
 // Ping asks the client for a sign of life.
 func (s *Session) Ping() { s.send(&pingClient{}) }

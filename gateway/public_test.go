@@ -131,7 +131,7 @@ func TestPublicRefusals(t *testing.T) {
 			t.Errorf("%s complains of %q", body, r.fields())
 		}
 	}
-	for _, key := range []string{"k", strings.Repeat("k", 36), uuid.Nil.String(), "{" + uuid.NewString()[2:] + "}"} {
+	for _, key := range []string{"k", strings.Repeat("k", 36), uuid.Nil.String(), strings.ReplaceAll(uuid.NewString(), "-", "")} {
 		if r := in("a", "", key).want(422, "invalid"); r.fields() != "Idempotency-Key" {
 			t.Errorf("%q complains of %q", key, r.fields())
 		}
@@ -190,6 +190,10 @@ func TestTicketTokens(t *testing.T) {
 		t.Error("another ring opens it")
 	}
 	raw, _ := base64.RawURLEncoding.DecodeString(token[len(linkPrefix):])
+	elsewhere, _ := base64.RawURLEncoding.DecodeString(old.seal("q", id[:])[len(linkPrefix):])
+	if bytes.Equal(raw[:12], elsewhere[:12]) {
+		t.Error("a nonce is used twice")
+	}
 	if bytes.Contains(raw, id[:]) || bytes.Contains(raw, []byte("qqq")) {
 		t.Error("a token can be read")
 	}
@@ -202,7 +206,7 @@ func TestTicketTokens(t *testing.T) {
 			raw[i] ^= 1 << bit
 		}
 	}
-	for _, bad := range []string{"", "tk_", token[3:], token + "A", token[:len(token)-1], token + "\n", "tk_" + strings.Repeat("A", 40), "tk_" + strings.Repeat("A", 4096), token[:20] + "\r\n" + token[20:]} {
+	for _, bad := range []string{"", "tk_", token[:len(token)-1] + string(token[len(token)-1]+1), token[3:], token + "A", token[:len(token)-1], token + "\n", "tk_" + strings.Repeat("A", 40), "tk_" + strings.Repeat("A", 4096), token[:20] + "\r\n" + token[20:]} {
 		if _, _, ok := old.open(bad); ok {
 			t.Errorf("%q opens", bad)
 		}

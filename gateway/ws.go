@@ -29,7 +29,7 @@ const (
 const (
 	closeUnsupported = websocket.CloseUnsupportedData
 	closeTooBig      = websocket.CloseMessageTooBig
-	closeNotLoggedIn = 4401
+	closeNotLoggedIn = actors.CloseNotLoggedIn
 	closeNoAuth      = 4408
 	closeTooFast     = 4429
 )
@@ -51,9 +51,10 @@ type live struct {
 }
 
 // StartSessions makes the gateway take WebSockets; without it they are refused
-// as unavailable. It is called once, before Serve. Renderer is set here.
+// as unavailable. It is called once, before Serve. Renderer and Watches are set
+// here.
 func (g *Gateway) StartSessions(deps actors.SessionDeps) {
-	deps.Renderer = frames{&g.renderer}
+	deps.Renderer, deps.Watches = frames{&g.renderer}, actors.NewWatches(deps.Queues, deps.Feeds)
 	l := &live{g: g, deps: deps, registry: newRegistry(), origins: g.options.AllowedOrigins, log: g.log}
 	l.upgrade = websocket.New(l.serve, websocket.Config{
 		Subprotocols:   []string{subprotocol},
@@ -82,6 +83,7 @@ func (l *live) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeAllIn)
 	defer cancel()
 	l.registry.close(ctx)
+	l.deps.Watches.Close()
 }
 
 // openSession serves /ws.

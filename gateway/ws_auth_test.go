@@ -127,6 +127,7 @@ func TestLiveBadInput(t *testing.T) {
 		{`{"type":"subscribe","id":"1","queue":"b"}`, "1", "queue_not_found"},           // is not there
 		{`{"type":"subscribe","id":"1","queue":"No!"}`, "1", "queue_not_found"},
 		{`{"type":"command","id":"1","queue":"a"}`, "1", "invalid"}, {`{"type":"command","id":"1","queue":"a","command":"create"}`, "1", "invalid"},
+		{`{"type":"command","id":"1","queue":"a","command":"check_in"}`, "1", "invalid"},
 		{`{"type":"command","id":"1","queue":"a","command":"enqueue","args":[]}`, "1", "invalid"},
 		{`{"type":"command","id":"1","queue":"a","command":"enqueue","args":{"prioriti":1}}`, "1", "invalid"},
 		{`{"type":"command","id":"1","queue":"a","command":"start"}`, "1", "invalid"},

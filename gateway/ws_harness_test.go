@@ -322,7 +322,7 @@ func livePromised(t testing.TB, f frame, text []byte) {
 	}
 	name := map[string]string{
 		"ready": "ReadyFrame", "snapshot": "SnapshotFrame", "snapshot_part": "SnapshotPartFrame", "resumed": "ResumedFrame",
-		"event": "EventFrame", "pong": "PongFrame", "gone": "GoneFrame", "reply": "ErrorReplyFrame",
+		"event": "EventFrame", "pong": "PongFrame", "gone": "GoneFrame", "reply": "ErrorReplyFrame", "ticket": "TicketFrame",
 	}[f.str("type")]
 	if f["ok"] == true {
 		name = "CommandReplyFrame"

@@ -22,7 +22,7 @@ func (s *liveSession) obey(text []byte) {
 	wrong := &faults{}
 	o := wrong.parse(text)
 	kind := o.text("type", 1, 20, false)
-	if s.who == nil {
+	if s.strange() {
 		s.first(kind, o, wrong)
 		return
 	}
@@ -42,6 +42,10 @@ func (s *liveSession) obey(text []byte) {
 		}
 		s.out.Write(pongFrame)
 	case "subscribe", "unsubscribe", "command":
+		if s.ticket != nil {
+			s.refuse(o.text("id", 1, maxFrameID, false), newProblem(string(queue.Forbidden), holdersOnly))
+			return
+		}
 		if s.confirm(); !s.ended {
 			s.ofQueue(*kind, o, wrong)
 		}

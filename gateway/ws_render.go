@@ -89,15 +89,25 @@ func refusalFrame(id *string, p *problem) []byte {
 	return sealFrame(append(appendProblem(b, p), '}'))
 }
 
-// readyFrame says that the session is logged in.
+// readyFrame says that the session is logged in; u is nil for the holder of a
+// ticket, whose token has no end of its own.
 func readyFrame(session string, u *User, expires time.Time) []byte {
 	b := append(newFrame(2*smallFrame), `{"type":"ready","session":`...)
 	b = appendString(b, session)
 	b = append(b, `,"user":`...)
+	if u == nil {
+		return sealFrame(append(b, `null,"expires_at":null}`...))
+	}
 	b = appendUser(b, u)
 	b = append(b, `,"expires_at":`...)
 	b = appendTime(b, expires.UnixMilli())
 	return sealFrame(append(b, '}'))
+}
+
+// Ticket is how a ticket stands, for its holder.
+func (f frames) Ticket(queueID string, p *messages.Placed) []byte {
+	b := append(newFrame(2*smallFrame), `{"type":"ticket","data":`...)
+	return sealFrame(append(appendPublicTicket(b, queueID, p), '}'))
 }
 
 var pongFrame = sealFrame(append(newFrame(smallFrame), `{"type":"pong"}`...))

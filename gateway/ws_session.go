@@ -39,9 +39,10 @@ type liveSession struct {
 	expires atomic.Int64              // of the token, in Unix milliseconds; 0 where nobody is logged in
 	user    atomic.Pointer[Principal] // who, for the registry
 
-	who   *Principal // nil until the login
-	token string
-	ended bool // a close was asked for; what the client still sends is of no interest
+	who    *Principal // nil until the login, and for the holder of a ticket
+	token  string
+	ticket []byte // the holder's, as the token names it; nil for a user
+	ended  bool   // a close was asked for; what the client still sends is of no interest
 
 	turn sync.Mutex  // held while a frame is obeyed
 	away atomic.Bool // the node is leaving: no frame is obeyed any more
@@ -216,7 +217,7 @@ func (s *liveSession) sendAway() {
 // unfit ends the session for a frame that cannot even be looked at. Who is not
 // logged in yet has thereby not sent auth.
 func (s *liveSession) unfit(code int, reason string) {
-	if s.who == nil {
+	if s.strange() {
 		code, reason = closeNotLoggedIn, notAuth
 	}
 	s.end(code, reason)
@@ -224,6 +225,10 @@ func (s *liveSession) unfit(code int, reason string) {
 
 // login takes a token, the first one or one that renews the session.
 func (s *liveSession) login(token string) {
+	if s.ticket != nil || isLink(token) {
+		s.hold(token)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), directoryTimeout)
 	defer cancel()
 	who, p := s.live.g.auth.Authenticate(ctx, token)
