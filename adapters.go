@@ -24,6 +24,8 @@ func adapted(err error) error {
 		return gateway.ErrNotFound
 	case errors.Is(err, directory.ErrReused):
 		return gateway.ErrReused
+	case errors.Is(err, directory.ErrJustUsed):
+		return gateway.ErrJustUsed
 	}
 	return err
 }
@@ -49,8 +51,8 @@ func (a users) AddRefresh(ctx context.Context, t gateway.RefreshToken) error {
 	return adapted(a.d.AddRefresh(ctx, directory.RefreshToken(t)))
 }
 
-func (a users) RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time) (gateway.RefreshToken, gateway.User, error) {
-	t, u, err := a.d.RotateRefresh(ctx, hash, next, expiresAt, now)
+func (a users) RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time, grace time.Duration) (gateway.RefreshToken, gateway.User, error) {
+	t, u, err := a.d.RotateRefresh(ctx, hash, next, expiresAt, now, grace)
 	return gateway.RefreshToken(t), adaptedUser(u), adapted(err)
 }
 

@@ -154,17 +154,27 @@ func (a *Auth) begin(ctx context.Context, u User) (*session, error) {
 	return &session{access: access, refresh: token, user: u}, err
 }
 
-// renew takes a refresh token, once, and gives the next pair. Errors are those
-// of the directory.
-func (a *Auth) renew(ctx context.Context, old string) (*session, error) {
+// renew takes a refresh token, once, and gives the next pair. A second use within
+// the grace is only refused; see refreshGrace.
+func (a *Auth) renew(ctx context.Context, old string, grace time.Duration) (*session, *problem) {
 	token, hash := newRefreshToken()
 	now := a.now()
-	used, user, err := a.directory.RotateRefresh(ctx, hashRefresh(old), hash, now.Add(refreshLife), now)
-	if err != nil {
-		return nil, err
+	used, user, err := a.directory.RotateRefresh(ctx, hashRefresh(old), hash, now.Add(refreshLife), now, grace)
+	switch {
+	case errors.Is(err, ErrReused), errors.Is(err, ErrNotFound):
+		return nil, loggedOut()
+	case errors.Is(err, ErrJustUsed):
+		return nil, unavailable("Another page has just renewed the login. Try again.")
 	}
-	access, err := a.issue(user, used.Family)
-	return &session{access: access, refresh: token, user: user}, err
+	var access string
+	if err == nil {
+		access, err = a.issue(user, used.Family)
+	}
+	if err != nil {
+		a.log.Warn("a login could not be renewed", "error", err)
+		return nil, unavailable("Logins cannot be renewed just now.")
+	}
+	return &session{access: access, refresh: token, user: user}, nil
 }
 
 // issue signs an access token with the first key.

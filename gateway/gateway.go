@@ -42,6 +42,8 @@ const (
 var (
 	ErrNotFound = errors.New("gateway: not found")
 	ErrReused   = errors.New("gateway: a refresh token was used twice")
+	// ErrJustUsed: so it was, within the grace.
+	ErrJustUsed = errors.New("gateway: a refresh token has just been used")
 )
 
 // QueueService carries commands and questions to queues; actors.Queues is one.
@@ -98,8 +100,9 @@ type Directory interface {
 	UserByID(ctx context.Context, id string) (User, error)
 	AddRefresh(ctx context.Context, t RefreshToken) error
 	// RotateRefresh marks a token as used and keeps the family's next one. A
-	// second use ends the family with ErrReused.
-	RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time) (RefreshToken, User, error)
+	// second use ends the family with ErrReused, but within the grace after the
+	// first one it does nothing and fails with ErrJustUsed.
+	RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time, grace time.Duration) (RefreshToken, User, error)
 	DropFamily(ctx context.Context, family string) error
 	// AccessChanges gives the changes after a revision in their order, and the
 	// revision that all of them have reached.

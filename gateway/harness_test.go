@@ -222,6 +222,8 @@ func adapted(err error) error {
 		return ErrNotFound
 	case errors.Is(err, directory.ErrReused):
 		return ErrReused
+	case errors.Is(err, directory.ErrJustUsed):
+		return ErrJustUsed
 	}
 	return err
 }
@@ -247,8 +249,8 @@ func (a directoryOf) AddRefresh(ctx context.Context, t RefreshToken) error {
 	return adapted(a.d.AddRefresh(ctx, directory.RefreshToken(t)))
 }
 
-func (a directoryOf) RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time) (RefreshToken, User, error) {
-	t, u, err := a.d.RotateRefresh(ctx, hash, next, expiresAt, now)
+func (a directoryOf) RotateRefresh(ctx context.Context, hash, next [32]byte, expiresAt, now time.Time, grace time.Duration) (RefreshToken, User, error) {
+	t, u, err := a.d.RotateRefresh(ctx, hash, next, expiresAt, now, grace)
 	return RefreshToken(t), userOf(u), adapted(err)
 }
 

@@ -139,7 +139,7 @@ func (g *Gateway) internal(what string, err error) *problem {
 // authenticated lets a handler run for whoever is logged in.
 func (g *Gateway) authenticated(handle func(c *fiber.Ctx, who *Principal) error) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		who, p := g.auth.Authenticate(c.UserContext(), bearerOf(c))
+		who, p := g.whoAsks(c)
 		if p != nil {
 			return p
 		}
@@ -160,8 +160,7 @@ func bearerOf(c *fiber.Ctx) string {
 // that trusted proxies added are believed, from the right; the first that is
 // no trusted proxy's is the client.
 func (g *Gateway) clientAddr(c *fiber.Ctx) netip.Addr {
-	remote, _ := netip.AddrFromSlice(c.Context().RemoteIP())
-	remote = remote.Unmap()
+	remote := remoteAddr(c)
 	hops := strings.Split(strings.Join(headerValues(c, fiber.HeaderXForwardedFor), ","), ",")
 	for i := len(hops) - 1; i >= 0 && g.trusts(remote); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
@@ -171,6 +170,12 @@ func (g *Gateway) clientAddr(c *fiber.Ctx) netip.Addr {
 		remote = hop.Unmap()
 	}
 	return remote
+}
+
+// remoteAddr is the other end of the connection.
+func remoteAddr(c *fiber.Ctx) netip.Addr {
+	remote, _ := netip.AddrFromSlice(c.Context().RemoteIP())
+	return remote.Unmap()
 }
 
 func (g *Gateway) trusts(a netip.Addr) bool {

@@ -20,10 +20,16 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 	var wrong faults
 	in := g.body(c, &wrong)
 	email, password := in.text("email", 1, maxEmail, false), in.text("password", 1, maxPassword, false)
+	cookie := in.flag("cookie")
 	in.require("email", "password")
 	in.close()
 	if p := wrong.problem(); p != nil {
 		return p
+	}
+	if cookie {
+		if p := g.fromPage(c); p != nil {
+			return p
+		}
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), loginTimeout)
 	defer cancel()
@@ -40,6 +46,9 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 	end(p != nil && p.Code == codeBadCredentials)
 	if p != nil {
 		return p
+	}
+	if cookie {
+		return g.sendCookies(c, s)
 	}
 	return g.sendSession(c, s)
 }
@@ -76,22 +85,30 @@ func (g *Gateway) refresh(c *fiber.Ctx) error {
 	var wrong faults
 	in := g.body(c, &wrong)
 	token := in.text("refresh_token", 1, maxRefresh, false)
-	in.require("refresh_token")
+	cookie := in.flag("cookie")
+	if cookie && token != nil {
+		in.bad("refresh_token", "is in the cookie")
+	} else if !cookie {
+		in.require("refresh_token")
+	}
 	in.close()
 	if p := wrong.problem(); p != nil {
 		return p
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
 	defer cancel()
-	s, err := g.auth.renew(ctx, *token)
-	switch {
-	case errors.Is(err, ErrReused), errors.Is(err, ErrNotFound):
-		return newProblem(codeUnauthenticated, "The refresh token is not good any more. Log in again.")
-	case err != nil:
-		g.log.Warn("a login could not be renewed", "error", err)
-		return unavailable("Logins cannot be renewed just now.")
+	if cookie {
+		return g.renewCookies(ctx, c)
+	}
+	s, p := g.auth.renew(ctx, *token, 0)
+	if p != nil {
+		return p
 	}
 	return g.sendSession(c, s)
+}
+
+func loggedOut() *problem {
+	return newProblem(codeUnauthenticated, "The refresh token is not good any more. Log in again.")
 }
 
 func (g *Gateway) logout(c *fiber.Ctx, who *Principal) error {
@@ -108,6 +125,7 @@ func (g *Gateway) logout(c *fiber.Ctx, who *Principal) error {
 	}
 	g.auth.ended.add(g.auth.now(), AccessChange{Family: who.family}) // here at once
 	g.auth.accessChanged()
+	g.dropCookies(c)
 	return c.SendStatus(fiber.StatusNoContent)
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +43,6 @@ type live struct {
 	g        *Gateway
 	deps     actors.SessionDeps
 	registry *registry
-	origins  []string
 	log      *slog.Logger
 	upgrade  fiber.Handler
 	buffers  sync.Pool // of *bytes.Buffer, held while a frame is read and carried out
@@ -55,7 +53,7 @@ type live struct {
 // here.
 func (g *Gateway) StartSessions(deps actors.SessionDeps) {
 	deps.Renderer, deps.Watches = frames{&g.renderer}, actors.NewWatches(deps.Queues, deps.Feeds)
-	l := &live{g: g, deps: deps, registry: newRegistry(), origins: g.options.AllowedOrigins, log: g.log}
+	l := &live{g: g, deps: deps, registry: newRegistry(), log: g.log}
 	l.upgrade = websocket.New(l.serve, websocket.Config{
 		Subprotocols:   []string{subprotocol},
 		ReadBufferSize: frameBuffer,
@@ -102,7 +100,8 @@ func (l *live) open(c *fiber.Ctx) error {
 		p.httpStatus = fiber.StatusUpgradeRequired
 		return p
 	}
-	if !l.mayConnect(c.Get(fiber.HeaderOrigin), string(c.Context().Host())) {
+	origin := c.Get(fiber.HeaderOrigin) // what is no browser sends none
+	if origin != "" && !l.g.knownOrigin(origin, string(c.Context().Host())) {
 		return newProblem(string(queue.Forbidden), "This origin may not connect.")
 	}
 	if l.registry.full() {
@@ -114,6 +113,8 @@ func (l *live) open(c *fiber.Ctx) error {
 			return p
 		}
 		c.Locals(tokenLocal, token)
+	} else if token := l.g.cookie(c, accessCookie); token != "" && origin != "" {
+		c.Locals(tokenLocal, token) // one that is not good ends the session with 4401, which a page can see
 	}
 	c.Locals(addressLocal, l.g.clientAddr(c))
 	forget(&c.Request().Header)
@@ -139,23 +140,6 @@ const (
 	tokenLocal   = "token"
 	addressLocal = "address"
 )
-
-// mayConnect tells whether a browser's page may open a session: one of this
-// host, or of an allowed origin. What is no browser sends no Origin.
-func (l *live) mayConnect(origin, host string) bool {
-	if origin == "" {
-		return true
-	}
-	if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, host) {
-		return true
-	}
-	for _, allowed := range l.origins {
-		if strings.EqualFold(strings.TrimSuffix(allowed, "/"), origin) {
-			return true
-		}
-	}
-	return false
-}
 
 // serve is one session, from the upgrade to its end.
 func (l *live) serve(conn *websocket.Conn) {

@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const api = '/api/v1';
 const shown = 200; // tickets of the line on screen
-let login = JSON.parse(sessionStorage.getItem('login') || 'null'); // {access, refresh, user}
+let login = null; // {user, until}; the tokens are in cookies that no script can read
 let socket = null;
 let ready = false;
 let cutAt = null; // since when the page is not live
@@ -20,32 +20,36 @@ let drawing = false;
 
 async function call(method, path, body, again = true) {
   const answer = await fetch(api + path, {
-    method, headers: {
-      ...(body && { 'Content-Type': 'application/json' }), ...(login && { Authorization: 'Bearer ' + login.access }),
-    }, body: body && JSON.stringify(body),
+    method, headers: { 'X-Requested-With': 'nowserving', ...(body && { 'Content-Type': 'application/json' }) }, body: body && JSON.stringify(body),
   });
-  if (answer.status === 401 && login && again && await renew()) return call(method, path, body, false);
+  if (answer.status === 401 && again && await renew()) return call(method, path, body, false);
   const data = answer.status === 204 ? null : await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(explain(data) || `The server answered ${answer.status}.`);
   return data;
 }
 const explain = (p) => p.errors ? p.errors.map((e) => `${e.field} ${e.message}`).join('; ') : p.detail;
 function keep(s) {
-  login = s && { access: s.access_token, refresh: s.refresh_token, user: s.user, until: Date.now() + s.expires_in * 1000 };
-  if (login) sessionStorage.setItem('login', JSON.stringify(login)); else sessionStorage.clear();
+  login = s && { user: s.user, until: Date.now() + s.expires_in * 1000 };
+  if (login) localStorage.setItem('signed-in', 'yes'); else localStorage.removeItem('signed-in'); // what a reload looks for
 }
 let renewing = null; // a refresh token works once, so only one renewal at a time
 const renew = () => renewing ||= doRenew().finally(() => { renewing = null; });
 async function doRenew() {
   const answer = await fetch(api + '/auth/refresh', {
-    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ refresh_token: login.refresh }),
+    method: 'POST', headers: { 'X-Requested-With': 'nowserving', 'Content-Type': 'application/json' }, body: '{"cookie":true}',
   });
-  if (answer.status === 401) { signOut('Your sign-in has ended. Please sign in again.'); return false; }
-  if (!answer.ok) return false;
-  keep(await answer.json());
-  if (ready) send({ type: 'auth', token: login.access });
+  if (answer.status === 401) {
+    if (login) signOut('Your sign-in has ended. Please sign in again.'); else keep(null);
+    return false;
+  }
+  if (!answer.ok) return answer.status === 503; // another page may have renewed it just now
+  const s = await answer.json();
+  if (login && s.user.id !== login.user.id) { location.reload(); return false; } // somebody else has signed in here
+  keep(s);
+  stale = true;
   return true;
 }
+let stale = false; // the live session began with a token that was renewed since
 
 // --- the live session ---
 
@@ -54,7 +58,7 @@ function connect() {
   clearTimeout(retry);
   socket?.close();
   const mine = socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${api}/ws`, 'nowserving.v1');
-  mine.onopen = () => send({ type: 'auth', token: login.access });
+  stale = false;
   mine.onmessage = (m) => { if (mine === socket) take(JSON.parse(m.data)); };
   mine.onclose = (e) => {
     if (mine !== socket) return;
@@ -64,7 +68,7 @@ function connect() {
     replies.clear();
     const wait = Math.min(15_000, 300 * 2 ** tries++) * (0.5 + Math.random());
     retry = setTimeout(async () => {
-      if (e.code === 4401) await renew().catch(() => {});
+      if (e.code === 4401 && !stale) await renew().catch(() => {});
       if (login) connect();
     }, e.code === 4401 && tries < 2 ? 0 : wait);
     draw();
@@ -249,7 +253,7 @@ function onSubmit(id, act) {
   });
 }
 onSubmit('login', async (f, form) => {
-  keep(await call('POST', '/auth/login', { email: f.email.value, password: f.password.value }));
+  keep(await call('POST', '/auth/login', { email: f.email.value, password: f.password.value, cookie: true }, false));
   form.reset();
   connect();
   draw();
@@ -284,11 +288,24 @@ function signOut(why) {
   draw();
 }
 $('leave').addEventListener('click', () => attempt(async () => {
-  try { await call('POST', '/auth/logout', undefined, false); } finally { signOut(); }
+  try { await call('POST', '/auth/logout'); } finally { signOut(); }
 }));
 
-// The token is renewed a minute before it ends; the session goes on.
-setInterval(() => { if (login && Date.now() > login.until - 60_000) renew().catch(() => {}); }, 10_000);
+// The token is renewed a minute before it ends, and the live session begun anew
+// where the old one was, when no answer is awaited.
+setInterval(() => {
+  if (login && Date.now() > login.until - 60_000) renew().catch(() => {});
+  if (stale && ready && !replies.size) { ready = false; connect(); }
+}, 10_000);
 window.addEventListener('online', () => { if (login && !ready) { tries = 0; connect(); } });
-if (login) connect();
+async function begin() {
+  if (!localStorage.getItem('signed-in')) return;
+  await attempt(async () => {
+    if (!await renew()) return;
+    if (!login) keep({ user: await call('GET', '/me'), expires_in: 120 }); // another page has just renewed it
+    connect();
+  });
+  draw();
+}
+begin();
 draw();

@@ -48,7 +48,7 @@ func testAccessChanges(t *testing.T, open opener) {
 
 	token := tokenOf(u.ID, "login", 5)
 	check(t, d.AddRefresh(ctx, token))
-	_, _, err = d.RotateRefresh(ctx, token.Hash, TokenHash{1}, token.ExpiresAt, at)
+	_, _, err = d.RotateRefresh(ctx, token.Hash, TokenHash{1}, token.ExpiresAt, at, 0)
 	check(t, err)
 	expect("a login that goes on")
 	_, _, err = d.UseRefresh(ctx, token.Hash, at)

@@ -62,21 +62,22 @@ func (d *Directory) AddRefresh(ctx context.Context, t RefreshToken) error {
 // one of the two who used it stole it. A token that is unknown or expired, or
 // whose user is gone, disabled or had its sessions ended, gives ErrNotFound.
 func (d *Directory) UseRefresh(ctx context.Context, hash TokenHash, now time.Time) (RefreshToken, User, error) {
-	return d.useRefresh(ctx, hash, now, func(*gorm.DB, RefreshToken) error { return nil })
+	return d.useRefresh(ctx, hash, now, 0, func(*gorm.DB, RefreshToken) error { return nil })
 }
 
 // RotateRefresh is UseRefresh that keeps the family's next token in the same
 // transaction: between two, a reuse of the old token could delete the family,
-// and the new token would bring it back.
-func (d *Directory) RotateRefresh(ctx context.Context, hash, next TokenHash, expiresAt, now time.Time) (RefreshToken, User, error) {
-	return d.useRefresh(ctx, hash, now, func(tx *gorm.DB, used RefreshToken) error {
+// and the new token would bring it back. A second use within the grace after the
+// first one is refused with ErrJustUsed, and nothing else happens.
+func (d *Directory) RotateRefresh(ctx context.Context, hash, next TokenHash, expiresAt, now time.Time, grace time.Duration) (RefreshToken, User, error) {
+	return d.useRefresh(ctx, hash, now, grace, func(tx *gorm.DB, used RefreshToken) error {
 		used.Hash, used.ExpiresAt, used.UsedAt = next, expiresAt, time.Time{}
 		row := newRefreshRow(used)
 		return tx.Create(&row).Error
 	})
 }
 
-func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Time, then func(*gorm.DB, RefreshToken) error) (RefreshToken, User, error) {
+func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Time, grace time.Duration, then func(*gorm.DB, RefreshToken) error) (RefreshToken, User, error) {
 	var (
 		token  RefreshToken
 		user   User
@@ -87,6 +88,9 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 		var row refreshRow
 		if err := locked(tx).Where("hash = ?", hash[:]).Take(&row).Error; err != nil {
 			return err
+		}
+		if row.UsedMs != 0 && millis(now)-row.UsedMs < grace.Milliseconds() {
+			return ErrJustUsed
 		}
 		if row.UsedMs != 0 {
 			reused = true // and nil below, so that the deletion is kept

@@ -152,14 +152,17 @@ func testRefreshOnce(t *testing.T, open opener) {
 	want(t, d.AddRefresh(ctx, first), ErrExists)
 
 	next := sha256.Sum256([]byte("2"))
-	used, owner, err := d.RotateRefresh(ctx, first.Hash, next, at.Add(2*time.Hour), at)
+	used, owner, err := d.RotateRefresh(ctx, first.Hash, next, at.Add(2*time.Hour), at, 0)
 	check(t, err)
 	first.UsedAt = at
 	if used != first || !reflect.DeepEqual(owner, u) {
 		t.Fatalf("%+v, %+v", used, owner)
 	}
 
-	_, _, err = d.UseRefresh(ctx, first.Hash, at)
+	grace := 10 * time.Second
+	_, _, err = d.RotateRefresh(ctx, first.Hash, TokenHash{3}, first.ExpiresAt, at.Add(grace-time.Millisecond), grace)
+	want(t, err, ErrJustUsed)
+	_, _, err = d.RotateRefresh(ctx, first.Hash, TokenHash{3}, first.ExpiresAt, at.Add(grace), grace)
 	want(t, err, ErrReused)
 	_, _, err = d.UseRefresh(ctx, next, at)
 	want(t, err, ErrNotFound) // the family is gone
@@ -198,7 +201,7 @@ func testRefreshRace(t *testing.T, open opener) {
 	for i := range 8 {
 		d := []*Directory{a, b}[i%2]
 		wg.Go(func() {
-			_, _, err := d.RotateRefresh(ctx, token.Hash, sha256.Sum256([]byte{byte(i)}), token.ExpiresAt, at)
+			_, _, err := d.RotateRefresh(ctx, token.Hash, sha256.Sum256([]byte{byte(i)}), token.ExpiresAt, at, 0)
 			switch {
 			case err == nil:
 				won.Add(1)
