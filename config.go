@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -42,7 +41,9 @@ type Config struct {
 	TokenKeys *seal.Ring
 	DataKeys  *seal.Ring
 
-	Certificate *tls.Certificate // nil: plain HTTP
+	Certificate *certificateFiles // nil: plain HTTP
+	// Exposed names the flags that gave secrets on the command line.
+	Exposed []string
 
 	// The first user, of a directory without any.
 	AdminEmail    string
@@ -138,11 +139,10 @@ func (c *Config) loadCertificate() error {
 	case c.tlsCert == "":
 		return usage("--tls-key: it needs --tls-cert")
 	}
-	certificate, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
-	if err != nil {
+	var err error
+	if c.Certificate, err = openCertificate(c.tlsCert, c.tlsKey); err != nil {
 		return usage("--tls-cert: %w", err)
 	}
-	c.Certificate = &certificate
 	return nil
 }
 

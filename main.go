@@ -125,12 +125,17 @@ func (p *program) serve(args []string) error {
 	tuneGarbage()
 	ctx, stop := stopSignals()
 	defer stop()
-	node, err := Start(ctx, config, p.logger())
+	log := p.logger()
+	node, err := Start(ctx, config, log)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil // stopped while it started
 	case err != nil:
 		return err
+	}
+	if len(config.Exposed) > 0 {
+		log.Warn("secrets stand on the command line, where every user of this machine can read them: give them by a file or a variable",
+			"flags", strings.Join(config.Exposed, " "))
 	}
 	p.greet(node)
 	select {

@@ -143,18 +143,6 @@ func (n *Node) listen(context.Context) (err error) {
 	return nil
 }
 
-// tls is what the gateway serves HTTPS with; nil where it does not.
-func (n *Node) tls() *tls.Config {
-	if n.config.Certificate == nil {
-		return nil
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{*n.config.Certificate},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-	}
-}
-
 func (n *Node) openKeys(context.Context) (err error) {
 	if err := os.MkdirAll(n.config.DataDir, 0o700); err != nil {
 		return usage("--data-dir: %w", err)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 )
@@ -89,8 +90,21 @@ func applySettings(c *Config, settings []setting, flags map[string]given, getenv
 		if err := s.put(c, v.value); err != nil {
 			return usage("%s: %w", v.where, err)
 		}
+		if s.secret && v.where == "--"+s.name && secretIn(v.value) {
+			c.Exposed = append(c.Exposed, v.where)
+		}
 	}
 	return nil
+}
+
+// secretIn tells whether a value is worth hiding: a URL without a password is not.
+func secretIn(value string) bool {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" { // a key ring
+		return true
+	}
+	_, password := u.User.Password()
+	return password
 }
 
 // find gives the value of a setting.

@@ -158,7 +158,7 @@ func serveEarly(socket, ln net.Listener, h *health, says string) *early {
 	mux.Handle("/", gateway.Unavailable(says))
 	e := &early{
 		socket: socket.(*net.TCPListener),
-		server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second},
+		server: &http.Server{Handler: gateway.Guarded(mux), ReadHeaderTimeout: 5 * time.Second},
 		ended:  make(chan struct{}),
 	}
 	e.server.SetKeepAlivesEnabled(false) // whoever comes again comes to the gateway

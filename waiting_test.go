@@ -111,7 +111,10 @@ func TestNodeWaitsForStoresThatHang(t *testing.T) {
 
 func TestSIGTERMWhileWaiting(t *testing.T) {
 	t.Parallel()
-	p, _ := launchNode(t, "--redis-url", "redis://:SECRET@127.0.0.1:1", "--database-url", "mysql://u:SECRET@127.0.0.1:1/n")
+	p, addresses := launchNode(t, "--redis-url", "redis://:SECRET@127.0.0.1:1", "--database-url", "mysql://u:SECRET@127.0.0.1:1/n")
+	if a := get(t, addresses[0]+"/readyz"); a.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("a node that starts answers unguarded: %v", a.header)
+	}
 	if code, took := p.stop(); code != 0 || took > 5*time.Second {
 		t.Errorf("exit code %d after %s", code, took)
 	}

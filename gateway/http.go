@@ -29,17 +29,12 @@ func (g *Gateway) guard(c *fiber.Ctx) (err error) {
 			err = newProblem(codeInternal, "Something went wrong here.")
 		}
 	}()
-	secure(c)
+	g.secure(c)
 	return c.Next()
 }
 
-// secure sets what keeps a browser from making more of an answer than it is.
-func secure(c *fiber.Ctx) {
-	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
-	c.Set(fiber.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
-	c.Set(fiber.HeaderCacheControl, "no-store")
-}
+// secure sets what every answer bears.
+func (g *Gateway) secure(c *fiber.Ctx) { guards(c.Set, g.options.TLS != nil) }
 
 // sendError renders whatever ended a handler.
 func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
@@ -62,7 +57,7 @@ func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
 }
 
 func (g *Gateway) sendProblem(c *fiber.Ctx, p *problem) {
-	secure(c)
+	g.secure(c)
 	c.Status(p.status())
 	c.Set(fiber.HeaderContentType, mimeProblem)
 	if p.status() == http.StatusUnauthorized {

@@ -144,7 +144,6 @@ func (g *Gateway) me(c *fiber.Ctx, who *Principal) error {
 }
 
 func (g *Gateway) sendSession(c *fiber.Ctx, s *session) error {
-	c.Set(fiber.HeaderCacheControl, "no-store")
 	return g.sendJSON(c, fiber.StatusOK, func(dst []byte) []byte {
 		dst = append(dst, `{"access_token":`...)
 		dst = appendString(dst, s.access)

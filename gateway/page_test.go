@@ -20,7 +20,7 @@ func TestPage(t *testing.T) {
 		if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != p.kind {
 			t.Errorf("%s: %d, %s", p.path, r.StatusCode, r.Header.Get("Content-Type"))
 		}
-		if policy := r.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'self'") || strings.Contains(policy, "unsafe") {
+		if policy := r.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'; script-src 'self';") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: policy %q", p.path, policy)
 		}
 	}

@@ -333,15 +333,7 @@ func TestOddRequests(t *testing.T) {
 		t.Error("a 405 does not say what is allowed")
 	}
 	e.do(call{as: "-", method: "GET", path: "/me"}).want(401, "unauthenticated")
-	r := e.do(call{as: "-", method: "GET", path: "/livez"}).want(200, "")
-	for name, want := range map[string]string{
-		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Server": "",
-		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store",
-	} {
-		if got := r.header.Get(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
+	e.do(call{as: "-", method: "GET", path: "/livez"}).want(200, "")
 	e.do(call{as: "-", method: "GET", path: "/readyz"}).want(200, "")
 	for _, path := range []string{"/openapi.yaml", "/asyncapi.yaml"} {
 		if r := e.do(call{as: "-", method: "GET", path: path}); r.status != 200 || r.header.Get("Content-Type") != "application/yaml" {

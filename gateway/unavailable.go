@@ -11,7 +11,6 @@ func Unavailable(detail string) http.Handler {
 	p := unavailable(detail)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", mimeProblem)
-		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Retry-After", strconv.Itoa(p.retrySeconds()))
 		w.WriteHeader(p.status())
 		_, _ = w.Write(appendProblem(nil, p)) // who has gone needs no answer
