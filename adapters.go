@@ -26,6 +26,10 @@ func adapted(err error) error {
 		return gateway.ErrReused
 	case errors.Is(err, directory.ErrJustUsed):
 		return gateway.ErrJustUsed
+	case errors.Is(err, directory.ErrExists):
+		return gateway.ErrExists
+	case errors.Is(err, directory.ErrLastAdmin):
+		return gateway.ErrLastAdmin
 	}
 	return err
 }
@@ -33,7 +37,7 @@ func adapted(err error) error {
 func adaptedUser(u directory.User) gateway.User {
 	return gateway.User{
 		ID: u.ID, Email: u.Email, Name: u.Name, Level: gateway.Level(u.Level), Queues: u.Queues,
-		PasswordHash: u.PasswordHash, Disabled: u.Disabled, TokenEpoch: u.TokenEpoch,
+		PasswordHash: u.PasswordHash, Disabled: u.Disabled, TokenEpoch: u.TokenEpoch, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt,
 	}
 }
 

@@ -261,7 +261,7 @@ func (n *Node) takeOver() {
 
 func (n *Node) startGateway(context.Context) (err error) {
 	o := gateway.Options{
-		Queues: n.queues, Directory: users{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
+		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.dataKeys, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate,

@@ -62,6 +62,7 @@ const (
 	ManageLetters                // dead letters: list, send again, delete
 	ReadAudit                    // who did what
 	VisitPublic                  // check in to a public queue, leave it by the ticket's token
+	ManageUsers                  // users and their API keys
 )
 
 // mayDo is the one place that says which level may do what.
@@ -77,6 +78,7 @@ var mayDo = map[Action][]Level{
 	ManageLetters:  {Admin, Supervisor},
 	ReadAudit:      {Admin},
 	VisitPublic:    {nobody},
+	ManageUsers:    {Admin},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,

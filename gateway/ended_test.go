@@ -26,7 +26,7 @@ func waysToEnd(d *directory.Directory) map[string]func(ctx context.Context, id s
 		"level":    update(directory.UserPatch{Level: &level}),
 		"queues":   update(directory.UserPatch{Queues: &queues}),
 		"disabled": update(directory.UserPatch{Disabled: &yes}),
-		"deleted":  d.DeleteUser,
+		"deleted":  func(ctx context.Context, id string) error { return d.DeleteUser(ctx, id) },
 	}
 }
 

@@ -62,6 +62,8 @@ type User struct {
 	PasswordHash string
 	Disabled     bool
 	TokenEpoch   int64 // a token that bears another one is void
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 // LogValue logs the id only.
@@ -121,8 +123,9 @@ type Directory interface {
 }
 
 // Passwords checks a password against a hash, in the same time for an empty
-// hash, which no password has.
+// hash, which no password has, and hashes new ones.
 type Passwords interface {
+	Hash(ctx context.Context, password string) (string, error)
 	Verify(ctx context.Context, hash, password string) (bool, error)
 }
 
@@ -150,6 +153,7 @@ type Readiness struct {
 type Options struct {
 	Queues    QueueService
 	Directory Directory
+	Users     UserStore
 	History   History
 	Passwords Passwords
 	Sealer    Sealer

@@ -114,7 +114,7 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 		t.Fatal(err)
 	}
 	o := Options{
-		Queues: e.queues, Directory: directoryOf{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
+		Queues: e.queues, Directory: directoryOf{e.dir}, Users: userStore{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
 		Log: log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
 		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now), CheckInRate: 10,
 	}
@@ -224,6 +224,10 @@ func adapted(err error) error {
 		return ErrReused
 	case errors.Is(err, directory.ErrJustUsed):
 		return ErrJustUsed
+	case errors.Is(err, directory.ErrExists):
+		return ErrExists
+	case errors.Is(err, directory.ErrLastAdmin):
+		return ErrLastAdmin
 	}
 	return err
 }
@@ -231,7 +235,7 @@ func adapted(err error) error {
 func userOf(u directory.User) User {
 	return User{
 		ID: u.ID, Email: u.Email, Name: u.Name, Level: Level(u.Level), Queues: u.Queues,
-		PasswordHash: u.PasswordHash, Disabled: u.Disabled, TokenEpoch: u.TokenEpoch,
+		PasswordHash: u.PasswordHash, Disabled: u.Disabled, TokenEpoch: u.TokenEpoch, CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt,
 	}
 }
 

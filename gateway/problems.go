@@ -19,6 +19,8 @@ const (
 	codeNotFound         = "not_found"
 	codeMethodNotAllowed = "method_not_allowed"
 	codeTooLarge         = "too_large"
+	codeUserExists       = "user_exists"
+	codeLastAdmin        = "last_admin"
 	codeInternal         = "internal"
 )
 
@@ -38,6 +40,8 @@ var problemKinds = map[string]problemKind{
 	codeNotFound:         {http.StatusNotFound, "Nothing is here"},
 	codeMethodNotAllowed: {http.StatusMethodNotAllowed, "This method is not for this path"},
 	codeTooLarge:         {http.StatusRequestEntityTooLarge, "Too large"},
+	codeUserExists:       {http.StatusConflict, "The e-mail address is taken"},
+	codeLastAdmin:        {http.StatusConflict, "The last admin"},
 	codeInternal:         {http.StatusInternalServerError, "An internal error"},
 
 	string(queue.Forbidden):            {http.StatusForbidden, "Not allowed"},

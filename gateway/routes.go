@@ -41,6 +41,12 @@ func (g *Gateway) route() {
 	api.Get("/public/tickets/:token", g.publicTicket)
 	api.Delete("/public/tickets/:token", g.leaveLine)
 
+	api.Get("/users", g.authenticated(g.listUsers))
+	api.Post("/users", g.authenticated(g.createUser))
+	api.Get("/users/:user", g.authenticated(g.getUser))
+	api.Patch("/users/:user", g.authenticated(g.updateUser))
+	api.Delete("/users/:user", g.authenticated(g.deleteUser))
+
 	api.Get("/queues", g.authenticated(g.listQueues))
 	api.Post("/queues", g.authenticated(g.createQueue))
 	api.Get("/queues/:queue", g.authenticated(g.getQueue))

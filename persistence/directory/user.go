@@ -60,6 +60,8 @@ type UserPatch struct {
 	Level    *Level
 	Queues   *[]string
 	Disabled *bool // true ends all sessions too
+	// PasswordHash ends all sessions: whoever knew the old password is out.
+	PasswordHash *string
 }
 
 type userRow struct {
@@ -109,8 +111,9 @@ func (d *Directory) CountUsers(ctx context.Context) (int64, error) {
 
 // CreateUser adds u and returns it as kept: with an id, if it had none, the
 // times and the normalised e-mail. It fails with ErrExists where the id or
-// e-mail is taken, ErrInvalid for an unknown level or an empty e-mail.
-func (d *Directory) CreateUser(ctx context.Context, u User) (User, error) {
+// e-mail is taken, ErrInvalid for an unknown level or an empty e-mail. What
+// audit tells of it is kept if it is.
+func (d *Directory) CreateUser(ctx context.Context, u User, audit ...AuditEntry) (User, error) {
 	if !u.Level.Valid() || emailColumn(u.Email) == "" {
 		return User{}, ErrInvalid
 	}
@@ -126,7 +129,13 @@ func (d *Directory) CreateUser(ctx context.Context, u User) (User, error) {
 		ID: u.ID, Email: emailColumn(u.Email), Name: u.Name, Level: string(u.Level), Queues: queuesColumn(u.Queues),
 		PasswordHash: u.PasswordHash, Disabled: u.Disabled, CreatedMs: now, UpdatedMs: now, TokenEpoch: u.TokenEpoch,
 	}
-	if err := d.write(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error }); err != nil {
+	err := d.write(ctx, func(tx *gorm.DB) error {
+		if err := tx.Create(&row).Error; err != nil {
+			return err
+		}
+		return note(tx, audit...)
+	})
+	if err != nil {
 		return User{}, err
 	}
 	return row.user()
@@ -167,8 +176,8 @@ func (d *Directory) ListUsers(ctx context.Context, after string, limit int) ([]U
 }
 
 // UpdateUser applies p and returns the user as it is then. It fails with
-// ErrNotFound, ErrExists (e-mail) or ErrInvalid.
-func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch) (User, error) {
+// ErrNotFound, ErrExists (e-mail), ErrLastAdmin or ErrInvalid.
+func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch, audit ...AuditEntry) (User, error) {
 	if p.Level != nil && !p.Level.Valid() || p.Email != nil && emailColumn(*p.Email) == "" {
 		return User{}, ErrInvalid
 	}
@@ -181,15 +190,23 @@ func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch) (Use
 		before := row
 		p.apply(&row)
 		row.UpdatedMs = millis(d.now())
+		if before.admin() && !row.admin() {
+			if err := otherAdmin(tx, id); err != nil {
+				return err
+			}
+		}
+		if err := note(tx, audit...); err != nil {
+			return err
+		}
 		if err := tx.Model(&row).Select("*").Omit("token_epoch").Updates(&row).Error; err != nil {
 			return err
 		}
-		disables := row.Disabled && !before.Disabled
-		if !disables && row.Level == before.Level && row.Queues == before.Queues {
+		ends := p.PasswordHash != nil || row.Disabled && !before.Disabled
+		if !ends && row.Level == before.Level && row.Queues == before.Queues {
 			return nil
 		}
 		row.TokenEpoch++
-		return d.endTokens(tx, id, disables)
+		return d.endTokens(tx, id, ends)
 	})
 	if err != nil {
 		return User{}, err
@@ -213,23 +230,51 @@ func (p UserPatch) apply(row *userRow) {
 	if p.Disabled != nil {
 		row.Disabled = *p.Disabled
 	}
+	if p.PasswordHash != nil {
+		row.PasswordHash = *p.PasswordHash
+	}
+}
+
+func (r userRow) admin() bool { return r.Level == string(Admin) && !r.Disabled }
+
+// otherAdmin fails with ErrLastAdmin where nobody but the user is one. It locks
+// all that are: of two who take each other's level, one finds itself the last.
+func otherAdmin(tx *gorm.DB, id string) error {
+	var admins []userRow
+	if err := locked(tx).Where("level = ? AND disabled = ?", Admin, false).Order("id").Find(&admins).Error; err != nil {
+		return err
+	}
+	for _, a := range admins {
+		if a.ID != id {
+			return nil
+		}
+	}
+	return ErrLastAdmin
 }
 
 // SetPassword replaces the password's hash and ends all the user's sessions:
 // whoever knew the old password is out.
-func (d *Directory) SetPassword(ctx context.Context, id, hash string) error {
-	return d.write(ctx, func(tx *gorm.DB) error {
-		change := map[string]any{"password_hash": hash, "updated_ms": millis(d.now())}
-		if err := missing(tx.Model(&userRow{}).Where("id = ?", id).Updates(change)); err != nil {
-			return err
-		}
-		return d.endTokens(tx, id, true)
-	})
+func (d *Directory) SetPassword(ctx context.Context, id, hash string, audit ...AuditEntry) error {
+	_, err := d.UpdateUser(ctx, id, UserPatch{PasswordHash: &hash}, audit...)
+	return err
 }
 
-// DeleteUser removes a user and all its sessions.
-func (d *Directory) DeleteUser(ctx context.Context, id string) error {
+// DeleteUser removes a user and all its sessions. It fails with ErrNotFound or
+// ErrLastAdmin.
+func (d *Directory) DeleteUser(ctx context.Context, id string, audit ...AuditEntry) error {
 	return d.write(ctx, func(tx *gorm.DB) error {
+		var row userRow
+		if err := locked(tx).Where("id = ?", id).Take(&row).Error; err != nil {
+			return err
+		}
+		if row.admin() {
+			if err := otherAdmin(tx, id); err != nil {
+				return err
+			}
+		}
+		if err := note(tx, audit...); err != nil {
+			return err
+		}
 		if err := missing(tx.Where("id = ?", id).Delete(&userRow{})); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package directory
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -233,4 +234,76 @@ func testSweep(t *testing.T, open opener) {
 	}
 	want(t, d.AddRefresh(ctx, live), ErrExists)
 	check(t, d.AddRefresh(ctx, old))
+}
+
+// testLastAdmin: of admins who take each other's level at once, over two
+// handles, one stays.
+func testLastAdmin(t *testing.T, open opener) {
+	a, b, ctx := open(t, clock), open(t, clock), t.Context()
+	viewer, yes := Viewer, true
+	var ids []string
+	for i := range 6 {
+		u := someone(fmt.Sprintf("u%d@x", i))
+		u.Level = Admin
+		u, err := a.CreateUser(ctx, u)
+		check(t, err)
+		ids = append(ids, u.ID)
+	}
+	var refused atomic.Int32
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		d := []*Directory{a, b}[i%2]
+		wg.Go(func() {
+			var err error
+			switch i / 2 {
+			case 0:
+				_, err = d.UpdateUser(ctx, id, UserPatch{Level: &viewer})
+			case 1:
+				_, err = d.UpdateUser(ctx, id, UserPatch{Disabled: &yes})
+			default:
+				err = d.DeleteUser(ctx, id)
+			}
+			if errors.Is(err, ErrLastAdmin) {
+				refused.Add(1)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if refused.Load() != 1 {
+		t.Fatalf("%d of six stay admins, want one", refused.Load())
+	}
+}
+
+// testAuditedUsers: what is not done to a user is not in the audit log.
+func testAuditedUsers(t *testing.T, open opener) {
+	d, ctx := open(t, clock), t.Context()
+	n := uint64(0)
+	entry := func(action string) AuditEntry {
+		n++
+		return AuditEntry{ID: numbered(n), At: at.Add(time.Duration(n) * time.Millisecond), Action: action}
+	}
+	root := someone("root@x")
+	root.Level = Admin
+	root, err := d.CreateUser(ctx, root, entry("made"))
+	check(t, err)
+	want(t, second(d.CreateUser(ctx, someone("ROOT@x"), entry("no"))), ErrExists)
+	level := Viewer
+	want(t, second(d.UpdateUser(ctx, root.ID, UserPatch{Level: &level}, entry("no"))), ErrLastAdmin)
+	want(t, d.DeleteUser(ctx, root.ID, entry("no")), ErrLastAdmin)
+	want(t, d.SetPassword(ctx, "nobody", "h", entry("no")), ErrNotFound)
+	check(t, d.SetPassword(ctx, root.ID, "h", entry("password")))
+	other, err := d.CreateUser(ctx, someone("a@x"), entry("made"))
+	check(t, err)
+	check(t, d.DeleteUser(ctx, other.ID, entry("gone")))
+	entries, _, err := d.ListAudit(ctx, AuditFilter{}, nil, 100)
+	check(t, err)
+	said := ""
+	for _, e := range entries {
+		said += e.Action + " "
+	}
+	if said != "gone made password made " {
+		t.Fatal(said)
+	}
 }

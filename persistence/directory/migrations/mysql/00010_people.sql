@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS audit_log (
     action  VARBINARY(64)  NOT NULL,
     target  VARBINARY(256) NOT NULL, -- the id of what it was done to
     address VARBINARY(64)  NOT NULL,
-    details BLOB           NOT NULL, -- JSON, or empty
+    details MEDIUMBLOB     NOT NULL, -- JSON, or empty
     KEY audit_log_at (at_ms, id),
     KEY audit_log_user (user_id, at_ms, id),
     KEY audit_log_action (action, at_ms, id),

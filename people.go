@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+
+	"nowserving/gateway"
+	"nowserving/persistence/directory"
+)
+
+// userStore is the directory as the gateway wants it for administering users.
+type userStore struct{ d *directory.Directory }
+
+func (a userStore) ListUsers(ctx context.Context, after string, limit int) ([]gateway.User, error) {
+	found, err := a.d.ListUsers(ctx, after, limit)
+	list := make([]gateway.User, len(found))
+	for i, u := range found {
+		list[i] = adaptedUser(u)
+	}
+	return list, adapted(err)
+}
+
+func (a userStore) CreateUser(ctx context.Context, u gateway.User, e gateway.AuditEntry) (gateway.User, error) {
+	kept, err := a.d.CreateUser(ctx, directory.User{
+		ID: u.ID, Email: u.Email, Name: u.Name, Level: directory.Level(u.Level), Queues: u.Queues, PasswordHash: u.PasswordHash,
+	}, directory.AuditEntry(e))
+	return adaptedUser(kept), adapted(err)
+}
+
+func (a userStore) UpdateUser(ctx context.Context, id string, p gateway.UserPatch, e gateway.AuditEntry) (gateway.User, error) {
+	u, err := a.d.UpdateUser(ctx, id, directory.UserPatch{
+		Email: p.Email, Name: p.Name, Level: (*directory.Level)(p.Level), Queues: p.Queues, Disabled: p.Disabled, PasswordHash: p.PasswordHash,
+	}, directory.AuditEntry(e))
+	return adaptedUser(u), adapted(err)
+}
+
+func (a userStore) DeleteUser(ctx context.Context, id string, e gateway.AuditEntry) error {
+	return adapted(a.d.DeleteUser(ctx, id, directory.AuditEntry(e)))
+}
