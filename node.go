@@ -62,7 +62,8 @@ type Node struct {
 	journal   journal
 	directory *directory.Directory
 	tokenKeys *seal.Ring
-	dataKeys  *seal.Ring
+	dataRing  *seal.Ring
+	dataKeys  *seal.DataKeys // nil until the directory is open
 	feeds     *actors.Feeds
 	projector *actors.Projector
 	// sinks must have every event; their followers see to it.
@@ -90,7 +91,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openStores, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
+		n.listen, n.openKeys, n.openStores, n.openDataKeys, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -150,7 +151,7 @@ func (n *Node) openKeys(context.Context) (err error) {
 	if n.tokenKeys, err = n.ring(n.config.TokenKeys, "token.keys"); err != nil {
 		return fmt.Errorf("token keys: %w", err)
 	}
-	if n.dataKeys, err = n.ring(n.config.DataKeys, "data.keys"); err != nil {
+	if n.dataRing, err = n.ring(n.config.DataKeys, "data.keys"); err != nil {
 		return fmt.Errorf("data keys: %w", err)
 	}
 	return nil
@@ -161,6 +162,12 @@ func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 		return configured, nil
 	}
 	return seal.LoadOrCreateRing(filepath.Join(n.config.DataDir, file))
+}
+
+// openDataKeys is for when there is a directory.
+func (n *Node) openDataKeys(context.Context) error {
+	n.dataKeys = seal.NewDataKeys(n.dataRing, n.directory, n.log, n.config.Now)
+	return nil
 }
 
 // follow has a sink fed with every event. It must be called before the queues start.
@@ -307,6 +314,7 @@ func (n *Node) serve() {
 	run("news", n.announcer.Run)
 	run("audit log", n.audit.Run)
 	run("access", n.gateway.FollowAccess)
+	run("data keys", n.dataKeys.Run)
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 	}

@@ -244,8 +244,8 @@ func (b *build) seal(ctx context.Context) *problem {
 			return b.g.internal("making a ticket's id", err)
 		}
 		a.Enqueue.Id, a.Enqueue.Source = id[:], messages.Source(b.source)
-		a.Enqueue.Customer = b.g.sealer.Seal(sealedCustomer, id, b.customer)
-		a.Enqueue.Payload = b.g.sealer.Seal(sealedPayload, id, b.payload)
+		a.Enqueue.Customer = b.g.sealer.Seal(b.message.Queue, sealedCustomer, id, b.customer)
+		a.Enqueue.Payload = b.g.sealer.Seal(b.message.Queue, sealedPayload, id, b.payload)
 	case *messages.Command_Transfer:
 		id, err := uuid.NewV7()
 		if err != nil {
@@ -272,7 +272,7 @@ func (b *build) sealUpdate(ctx context.Context, a *messages.Update) *problem {
 		return problemOf(view.Problem)
 	}
 	visit := visitOf(view.Tickets[0].Ticket)
-	a.Customer = b.g.sealer.Seal(sealedCustomer, visit, b.customer)
-	a.Payload = b.g.sealer.Seal(sealedPayload, visit, b.payload)
+	a.Customer = b.g.sealer.Seal(b.message.Queue, sealedCustomer, visit, b.customer)
+	a.Payload = b.g.sealer.Seal(b.message.Queue, sealedPayload, visit, b.payload)
 	return nil
 }

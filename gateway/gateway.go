@@ -129,11 +129,13 @@ type Passwords interface {
 	Verify(ctx context.Context, hash, password string) (bool, error)
 }
 
-// Sealer seals personal data for one field of one visit, and hashes commands
-// under its keys; seal.Ring is one.
+// Sealer seals personal data for one field of one visit to a queue, and hashes
+// commands under its keys; seal.DataKeys is one.
 type Sealer interface {
-	Seal(field string, visit [16]byte, plaintext []byte) []byte
+	Seal(queue, field string, visit [16]byte, plaintext []byte) []byte
 	Open(field string, visit [16]byte, sealed []byte) ([]byte, error)
+	// Prepare is called before many values are opened.
+	Prepare(ctx context.Context, sealed ...[]byte)
 	Fingerprints(parts ...[]byte) []uint64
 }
 
@@ -217,7 +219,7 @@ func New(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		renderer: renderer{sealer: o.Sealer, log: o.Log},
+		renderer: renderer{sealer: o.Sealer, log: o.Log, unopened: &unopened{log: o.Log, now: o.Now}},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), newEpoch: o.NewEpoch,
 		links: links, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress),
 		options: o, room: maxConnections,

@@ -114,8 +114,9 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 		t.Fatal(err)
 	}
 	o := Options{
-		Queues: e.queues, Directory: directoryOf{e.dir}, Users: userStore{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(), Sealer: ring,
-		Log: log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
+		Queues: e.queues, Directory: directoryOf{e.dir}, Users: userStore{e.dir}, History: historyOf{e.dir}, Passwords: directory.NewHasher(),
+		Sealer: seal.NewDataKeys(ring, e.dir, log, e.now),
+		Log:    log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
 		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now), CheckInRate: 10,
 	}
 	for _, k := range ring.SubKey("access-token") {

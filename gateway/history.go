@@ -115,6 +115,11 @@ func (g *Gateway) historyPage(ctx context.Context, f HistoryFilter, after *Histo
 	if err != nil {
 		return nil, nil, g.historyAway(err)
 	}
+	sealed := make([][]byte, 0, 2*len(rows)) // of many days and queues, so of many keys
+	for _, row := range rows {
+		sealed = append(sealed, row.Ticket.Customer, row.Ticket.Payload)
+	}
+	g.sealer.Prepare(ctx, sealed...)
 	return rows, next, nil
 }
 

@@ -189,8 +189,8 @@ func TestHistoryRowIsATicket(t *testing.T) {
 	ticket := past(1)
 	ticket.State, ticket.Reason, ticket.Priority = queue.Transferred, "moved", 4
 	ticket.Visit, ticket.TransferredFrom, ticket.TransferredTo, ticket.TransferQueue = past(8).ID, past(8).ID, past(9).ID, "b"
-	ticket.Customer = e.gateway.sealer.Seal(sealedCustomer, ticket.Visit, []byte(`{"name":"Ada","phone":null,"email":null,"ref":null}`))
-	ticket.Payload = e.gateway.sealer.Seal(sealedPayload, ticket.Visit, []byte(`[-1]`))
+	ticket.Customer = e.gateway.sealer.Seal("a", sealedCustomer, ticket.Visit, []byte(`{"name":"Ada","phone":null,"email":null,"ref":null}`))
+	ticket.Payload = e.gateway.sealer.Seal("a", sealedPayload, ticket.Visit, []byte(`[-1]`))
 	e.finish("a", ticket)
 	want := `{"id":"00000000-0000-7000-8000-000000000001","queue":"a","number":"A001","state":"transferred","position":null,"priority":4,` +
 		`"service":null,"customer":{"name":"Ada","phone":null,"email":null,"ref":null},"payload":[-1],"source":"rest",` +
@@ -214,8 +214,8 @@ func TestHistoryCSV(t *testing.T) {
 	e.queue("a")
 	nasty := past(1)
 	nasty.Desk, nasty.Service, nasty.Reason, nasty.Outcome = "=1+1", "-2+3", "@x, \"quoted\"\r\nline", "+49"
-	nasty.Customer = e.gateway.sealer.Seal(sealedCustomer, nasty.Visit, []byte(`{"name":"=Ada, \"A\"","phone":"+49","email":null,"ref":null}`))
-	nasty.Payload = e.gateway.sealer.Seal(sealedPayload, nasty.Visit, []byte(`-5`))
+	nasty.Customer = e.gateway.sealer.Seal("a", sealedCustomer, nasty.Visit, []byte(`{"name":"=Ada, \"A\"","phone":"+49","email":null,"ref":null}`))
+	nasty.Payload = e.gateway.sealer.Seal("a", sealedPayload, nasty.Visit, []byte(`-5`))
 	tickets := []*queue.Ticket{nasty}
 	for n := 2; n <= 2*exportPage+50; n++ {
 		ticket := past(n)

@@ -29,12 +29,12 @@ func (g *Gateway) guard(c *fiber.Ctx) (err error) {
 			err = newProblem(codeInternal, "Something went wrong here.")
 		}
 	}()
-	g.secure(c)
+	g.setGuards(c)
 	return c.Next()
 }
 
-// secure sets what every answer bears.
-func (g *Gateway) secure(c *fiber.Ctx) { guards(c.Set, g.options.TLS != nil) }
+// setGuards sets what every answer bears.
+func (g *Gateway) setGuards(c *fiber.Ctx) { guards(c.Set, g.options.TLS != nil) }
 
 // sendError renders whatever ended a handler.
 func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
@@ -57,7 +57,7 @@ func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
 }
 
 func (g *Gateway) sendProblem(c *fiber.Ctx, p *problem) {
-	g.secure(c)
+	g.setGuards(c)
 	c.Status(p.status())
 	c.Set(fiber.HeaderContentType, mimeProblem)
 	if p.status() == http.StatusUnauthorized {

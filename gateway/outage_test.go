@@ -119,7 +119,7 @@ func TestSealedElsewhereIsNull(t *testing.T) {
 	t.Parallel()
 	e := start(t)
 	id := [16]byte{1}
-	ticket := &messages.Ticket{Id: id[:], State: 1, Source: 1, Payload: e.gateway.sealer.Seal(sealedCustomer, id, []byte(`"secret"`))}
+	ticket := &messages.Ticket{Id: id[:], State: 1, Source: 1, Payload: e.gateway.sealer.Seal("a", sealedCustomer, id, []byte(`"secret"`))}
 	text := string(e.gateway.appendTicket(nil, ticket, "a", 1, true))
 	if !strings.Contains(text, `"payload":null`) || !strings.Contains(e.log.String(), "field=payload") || strings.Contains(e.log.String(), "secret") {
 		t.Errorf("%s\n%s", text, e.log.String())

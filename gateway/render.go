@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -17,8 +18,35 @@ import (
 // JSON is appended by hand: these functions run for every answer and for every
 // event of every subscriber.
 type renderer struct {
-	sealer Sealer
-	log    *slog.Logger
+	sealer   Sealer
+	log      *slog.Logger
+	unopened *unopened
+}
+
+// unopenedEvery is the pace of the log about values that cannot be opened: with
+// a key that was lost there may be many.
+const unopenedEvery = 10 * time.Second
+
+// unopened counts the values that could not be opened and were shown as null.
+type unopened struct {
+	log *slog.Logger
+	now func() time.Time
+
+	mu    sync.Mutex
+	count uint64
+	next  time.Time // of the log's next line
+}
+
+func (u *unopened) add(t *messages.Ticket, field string, err error) {
+	now := u.now()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.count++
+	if now.Before(u.next) {
+		return
+	}
+	u.next = now.Add(unopenedEvery)
+	u.log.Warn("sealed data cannot be opened and is shown as null", "ticket", hex.EncodeToString(t.Id), "field", field, "error", err, "so_far", u.count)
 }
 
 // The names under which personal data is sealed.
@@ -86,7 +114,7 @@ func (r *renderer) appendSealed(dst []byte, t *messages.Ticket, field string, se
 	}
 	plain, err := r.sealer.Open(field, visitOf(t), sealed)
 	if err != nil || len(plain) == 0 {
-		r.log.Warn("sealed data cannot be opened", "ticket", hex.EncodeToString(t.Id), "field", field, "error", err)
+		r.unopened.add(t, field, err)
 		return append(dst, "null"...)
 	}
 	return append(dst, plain...)

@@ -116,8 +116,8 @@ func (e *liveEnv) enqueue(id string) *messages.Answer {
 	ticket := uuid.Must(uuid.NewV7())
 	return e.give(id, &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
 		Id: ticket[:], Source: messages.Source_SOURCE_REST, Service: "bench",
-		Customer: e.gateway.options.Sealer.Seal(sealedCustomer, ticket, []byte(`{"name":"Ada Marsh","phone":null,"email":null,"ref":null}`)),
-		Payload:  e.gateway.options.Sealer.Seal(sealedPayload, ticket, []byte(`{"documents":2}`)),
+		Customer: e.gateway.options.Sealer.Seal("a", sealedCustomer, ticket, []byte(`{"name":"Ada Marsh","phone":null,"email":null,"ref":null}`)),
+		Payload:  e.gateway.options.Sealer.Seal("a", sealedPayload, ticket, []byte(`{"documents":2}`)),
 	}}})
 }
 

@@ -50,7 +50,7 @@ func (e *liveEnv) awaitClosing() {
 func (e *liveEnv) enqueueLong(id string, payload []byte) {
 	ticket := newTestID()
 	e.give(id, &messages.Command{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
-		Id: ticket[:], Source: messages.Source_SOURCE_REST, Payload: e.gateway.options.Sealer.Seal(sealedPayload, ticket, payload),
+		Id: ticket[:], Source: messages.Source_SOURCE_REST, Payload: e.gateway.options.Sealer.Seal(id, sealedPayload, ticket, payload),
 	}}})
 }
 

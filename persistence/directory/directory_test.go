@@ -64,6 +64,12 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 			test(t, newDatabase(t))
 		})
 	}
+	for name, test := range dataKeyTests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newDatabase(t))
+		})
+	}
 	for name, test := range map[string]func(*testing.T, opener){
 		"users": testUsers, "user pages": testUserPages, "sessions end": testSessionsEnd,
 		"errors hold no address": testErrorsHoldNoAddress,

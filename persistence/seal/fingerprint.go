@@ -13,9 +13,10 @@ import (
 // the ring's keys a fingerprint tells nothing about guessable content, such
 // as a phone number.
 func (r *Ring) Fingerprints(parts ...[]byte) []uint64 {
-	prints := make([]uint64, len(r.keys))
-	for i := range r.keys {
-		mac := hmac.New(sha256.New, r.keys[i].fingerprint)
+	set := r.now.Load()
+	prints := make([]uint64, len(set.keys))
+	for i := range set.keys {
+		mac := hmac.New(sha256.New, set.keys[i].fingerprint)
 		var length [8]byte
 		for _, part := range parts {
 			binary.BigEndian.PutUint64(length[:], uint64(len(part)))

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -31,9 +32,13 @@ const (
 // read. It names positions and key ids, never key material.
 var ErrRing = errors.New("bad key ring")
 
-// Ring is an ordered, immutable set of keys. The first one encrypts and
-// signs; all decrypt and verify. It is safe for concurrent use.
-type Ring struct {
+// Ring is an ordered set of keys. The first one encrypts and signs; all decrypt
+// and verify. It is safe for concurrent use, and Replace gives it other keys
+// while it is used, so that whoever holds a ring follows its rotation.
+type Ring struct{ now atomic.Pointer[keySet] }
+
+// keySet is what a ring holds at one time; it does not change.
+type keySet struct {
 	keys []ringKey
 	byID map[string]int
 
@@ -67,18 +72,27 @@ func ParseRing(s string) (*Ring, error) {
 	if len(entries) > MaxKeys {
 		return nil, fmt.Errorf("%w: more than %d keys", ErrRing, MaxKeys)
 	}
-	r := &Ring{byID: make(map[string]int, len(entries))}
+	set := &keySet{byID: make(map[string]int, len(entries))}
 	for i, entry := range entries {
-		if err := r.add(strings.TrimSpace(entry)); err != nil {
+		if err := set.add(strings.TrimSpace(entry)); err != nil {
 			return nil, fmt.Errorf("%w: key %d: %w", ErrRing, i+1, err)
 		}
 	}
-	return r, nil
+	return newRing(set), nil
 }
+
+func newRing(set *keySet) *Ring {
+	r := &Ring{}
+	r.now.Store(set)
+	return r
+}
+
+// Replace gives the ring the keys of another one.
+func (r *Ring) Replace(by *Ring) { r.now.Store(by.now.Load()) }
 
 // add reads one "id:base64". Its errors never quote the entry: whoever swaps
 // id and key would find the key in a log.
-func (r *Ring) add(entry string) error {
+func (s *keySet) add(entry string) error {
 	id, encoded, found := strings.Cut(entry, ":")
 	if !found {
 		return errors.New("not of the form id:base64")
@@ -86,7 +100,7 @@ func (r *Ring) add(entry string) error {
 	if !validID(id) {
 		return errors.New("an id is 1 to 32 letters, digits, '_' or '-'")
 	}
-	if _, taken := r.byID[id]; taken {
+	if _, taken := s.byID[id]; taken {
 		return errors.New("its id was used before")
 	}
 	// Strict: of two texts for the same bytes one would not survive a rewrite.
@@ -100,8 +114,8 @@ func (r *Ring) add(entry string) error {
 	}
 	key := ringKey{id: id, secret: secret}
 	key.fingerprint = key.derive("fingerprint/v1")
-	r.byID[id] = len(r.keys)
-	r.keys = append(r.keys, key)
+	s.byID[id] = len(s.keys)
+	s.keys = append(s.keys, key)
 	return nil
 }
 
@@ -135,26 +149,29 @@ func (k *ringKey) derive(purpose string) []byte {
 // is meant for token signing, where the id says which one signed. Equal
 // purposes give equal keys; different ones give unrelated keys.
 func (r *Ring) SubKey(purpose string) []Key {
-	keys := make([]Key, len(r.keys))
-	for i := range r.keys {
-		keys[i] = Key{ID: r.keys[i].id, Bytes: r.keys[i].derive("sub/v1/" + purpose)}
+	set := r.now.Load()
+	keys := make([]Key, len(set.keys))
+	for i := range set.keys {
+		keys[i] = Key{ID: set.keys[i].id, Bytes: set.keys[i].derive("sub/v1/" + purpose)}
 	}
 	return keys
 }
 
 // IDs lists the key ids, first key first.
 func (r *Ring) IDs() []string {
-	ids := make([]string, len(r.keys))
-	for i := range r.keys {
-		ids[i] = r.keys[i].id
+	set := r.now.Load()
+	ids := make([]string, len(set.keys))
+	for i := range set.keys {
+		ids[i] = set.keys[i].id
 	}
 	return ids
 }
 
 // encode is the inverse of ParseRing.
 func (r *Ring) encode() string {
-	entries := make([]string, len(r.keys))
-	for i, k := range r.keys {
+	set := r.now.Load()
+	entries := make([]string, len(set.keys))
+	for i, k := range set.keys {
 		entries[i] = k.id + ":" + base64.StdEncoding.EncodeToString(k.secret)
 	}
 	return strings.Join(entries, ",")

@@ -48,12 +48,13 @@ func (r *Ring) Seal(field string, visit [16]byte, plaintext []byte) []byte {
 	if len(plaintext) == 0 {
 		return nil
 	}
-	id := r.keys[0].id
+	set := r.now.Load()
+	id := set.keys[0].id
 	sealed := make([]byte, 0, 2+len(id)+nonceSize+len(plaintext)+tagSize)
 	sealed = append(sealed, formatV1, byte(len(id)))
 	sealed = append(sealed, id...)
 	var buf [64]byte
-	return r.aead(0, day(visit)).Seal(sealed, nil, plaintext, additional(buf[:0], field, visit))
+	return set.aead(0, day(visit)).Seal(sealed, nil, plaintext, additional(buf[:0], field, visit))
 }
 
 // Open decrypts what Seal made for the same field and visit. Nil or empty
@@ -70,12 +71,13 @@ func (r *Ring) Open(field string, visit [16]byte, sealed []byte) ([]byte, error)
 	if idEnd == 2 || idEnd > 2+maxKeyID || len(sealed) <= idEnd+nonceSize+tagSize {
 		return nil, ErrTampered
 	}
-	key, known := r.byID[string(sealed[2:idEnd])]
+	set := r.now.Load()
+	key, known := set.byID[string(sealed[2:idEnd])]
 	if !known {
 		return nil, ErrWrongKey
 	}
 	var buf [64]byte
-	plaintext, err := r.aead(key, day(visit)).Open(nil, nil, sealed[idEnd:], additional(buf[:0], field, visit))
+	plaintext, err := set.aead(key, day(visit)).Open(nil, nil, sealed[idEnd:], additional(buf[:0], field, visit))
 	if err != nil {
 		return nil, ErrTampered
 	}
@@ -102,23 +104,23 @@ type aeadKey struct {
 // aead gives the cipher of one ring key and day. A key per day keeps random
 // 96-bit nonces far from their bound of 2^32 values under one key (NIST SP
 // 800-38D, section 8.3). Finding a kept one takes no lock.
-func (r *Ring) aead(key int, day uint64) cipher.AEAD {
+func (s *keySet) aead(key int, day uint64) cipher.AEAD {
 	at := aeadKey{key, day}
-	if a, ok := r.aeads.Load(at); ok {
+	if a, ok := s.aeads.Load(at); ok {
 		return a.(cipher.AEAD)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if a, ok := r.aeads.Load(at); ok {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a, ok := s.aeads.Load(at); ok {
 		return a.(cipher.AEAD)
 	}
-	if r.kept == maxAEADs { // rare enough that starting afresh beats counting uses
-		r.aeads.Clear()
-		r.kept = 0
+	if s.kept == maxAEADs { // rare enough that starting afresh beats counting uses
+		s.aeads.Clear()
+		s.kept = 0
 	}
-	a := newAEAD(r.keys[key].derive("seal/v1/day/" + strconv.FormatUint(day, 10)))
-	r.aeads.Store(at, a)
-	r.kept++
+	a := newAEAD(s.keys[key].derive("seal/v1/day/" + strconv.FormatUint(day, 10)))
+	s.aeads.Store(at, a)
+	s.kept++
 	return a
 }
 

@@ -177,7 +177,7 @@ func TestSubKeysOfTwoPurposesDiffer(t *testing.T) {
 	t.Parallel()
 	r := mustRing(t, entry("a", 1))
 	a, b := r.SubKey("access")[0].Bytes, r.SubKey("refresh")[0].Bytes
-	if len(a) != KeySize || bytes.Equal(a, b) || bytes.Equal(a, r.keys[0].secret) || bytes.Equal(a, r.keys[0].fingerprint) {
+	if len(a) != KeySize || bytes.Equal(a, b) || bytes.Equal(a, r.now.Load().keys[0].secret) || bytes.Equal(a, r.now.Load().keys[0].fingerprint) {
 		t.Fatal("sub keys are related")
 	}
 }
@@ -260,9 +260,9 @@ func TestCacheIsBoundedAndConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	n := 0
-	r.aeads.Range(func(any, any) bool { n++; return true })
-	if n > maxAEADs || n != r.kept {
-		t.Fatalf("%d ciphers kept, %d counted", n, r.kept)
+	r.now.Load().aeads.Range(func(any, any) bool { n++; return true })
+	if n > maxAEADs || n != r.now.Load().kept {
+		t.Fatalf("%d ciphers kept, %d counted", n, r.now.Load().kept)
 	}
 }
 
@@ -411,6 +411,6 @@ func BenchmarkFingerprints(b *testing.B) {
 func BenchmarkNewDay(b *testing.B) {
 	r := mustRing(b, entry("a", 1))
 	for d := uint64(0); b.Loop(); d++ {
-		r.aead(0, d)
+		r.now.Load().aead(0, d)
 	}
 }

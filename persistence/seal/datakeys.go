@@ -1,0 +1,175 @@
+package seal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// keyWithin is how long a request waits for a data key that is not at hand.
+	// It is the first one of a queue; where the store is away nobody waits.
+	keyWithin = time.Second
+	// workEvery, refreshEvery and forgetEvery are the paces of Run.
+	workEvery    = time.Second
+	refreshEvery = 15 * time.Second
+	forgetEvery  = time.Minute
+	// skew is how much the clocks of nodes may differ.
+	skew = time.Minute
+	// atOnce bounds what one call to the store is about.
+	atOnce = 200
+	// maxWanted bounds the keys that are to be made.
+	maxWanted = 10_000
+)
+
+var errAway = errors.New("seal: the store of data keys is away")
+
+// KeyStore keeps wrapped data keys. No call is about more than 200 keys.
+type KeyStore interface {
+	// EnsureDataKeys keeps each key whose queue is there and has none of that
+	// day yet, and gives the keys of all these queues and days that there are then.
+	EnsureDataKeys(ctx context.Context, keys []WrappedKey) ([]WrappedKey, error)
+	// DataKeys gives those that there are.
+	DataKeys(ctx context.Context, ids []KeyID) ([]WrappedKey, error)
+	// RecentDataKeys gives those made since then, the newest first.
+	RecentDataKeys(ctx context.Context, since time.Time, limit int) ([]WrappedKey, error)
+}
+
+// DataKeys seals personal data with a key for each queue and UTC day of visits,
+// which the ring wraps and a store keeps: when the data key is deleted, so is all
+// that it sealed, wherever copies of it are. Sealing needs the store once for a
+// queue, for the key of the next day is made ahead. While the store is away and
+// no key is at hand, values are sealed with the ring itself, so that queues go on.
+type DataKeys struct {
+	ring  *Ring
+	store KeyStore
+	log   *slog.Logger
+	now   func() time.Time
+
+	keep    *keep
+	loading singleflight.Group
+	away    atomic.Bool   // the store failed, and Run sees when it is back
+	direct  atomic.Uint64 // values that the ring itself sealed
+
+	mu     sync.Mutex
+	wanted map[slot]bool // to be made by Run
+}
+
+// NewDataKeys makes one whose Run must be running for it to do without the store.
+func NewDataKeys(ring *Ring, store KeyStore, log *slog.Logger, now func() time.Time) *DataKeys {
+	return &DataKeys{
+		ring: ring, store: store, log: log, now: now, keep: newKeep(), wanted: make(map[slot]bool),
+	}
+}
+
+// Fingerprints is the ring's.
+func (d *DataKeys) Fingerprints(parts ...[]byte) []uint64 { return d.ring.Fingerprints(parts...) }
+
+// Direct counts the values that the ring itself sealed.
+func (d *DataKeys) Direct() uint64 { return d.direct.Load() }
+
+// Seal encrypts plaintext for one field of one visit, whose day and queue choose
+// the key. The value opens for no other field and visit. Nothing to seal gives nil.
+func (d *DataKeys) Seal(queue, field string, visit [16]byte, plaintext []byte) []byte {
+	if len(plaintext) == 0 {
+		return nil
+	}
+	if key := d.sealing(slot{queue, int64(day(visit))}); key != nil {
+		return key.seal(field, visit, plaintext)
+	}
+	d.direct.Add(1)
+	return d.ring.Seal(field, visit, plaintext)
+}
+
+// Open decrypts what Seal made for the same field and visit. It fails with
+// ErrWrongKey, ErrNoDataKey or ErrTampered, or as the store does that is away.
+func (d *DataKeys) Open(field string, visit [16]byte, sealed []byte) ([]byte, error) {
+	id, known, err := keyOf(sealed)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known:
+		return d.ring.Open(field, visit, sealed)
+	}
+	key, err := d.opening(id)
+	if err != nil {
+		return nil, err
+	}
+	return key.open(field, visit, sealed)
+}
+
+// Prepare has the keys of values at hand that are opened next: one call to the
+// store instead of one for each. What cannot be had is found out by Open.
+func (d *DataKeys) Prepare(ctx context.Context, values ...[]byte) {
+	var ids []KeyID
+	seen := make(map[KeyID]bool)
+	for _, sealed := range values {
+		id, known, err := keyOf(sealed)
+		if err != nil || !known || seen[id] || d.keep.has(id) {
+			continue
+		}
+		seen[id] = true
+		ids = append(ids, id)
+	}
+	for len(ids) > 0 && !d.away.Load() {
+		part := ids[:min(len(ids), atOnce)]
+		ids = ids[len(part):]
+		ctx, cancel := context.WithTimeout(ctx, keyWithin)
+		err := d.load(ctx, part)
+		cancel()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// sealing gives the key to seal with, nil where it cannot be had now.
+func (d *DataKeys) sealing(at slot) *dataKey {
+	now := d.now()
+	today := now.UnixMilli() / msPerDay
+	key, idle := d.keep.forSlot(at, now)
+	if key == nil && !idle && !d.away.Load() {
+		_, _, _ = d.loading.Do(fmt.Sprint(at), func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), keyWithin)
+			defer cancel()
+			return nil, d.ensure(ctx, []slot{at})
+		})
+		key, _ = d.keep.forSlot(at, now)
+	}
+	switch {
+	case key == nil:
+		d.want(at)
+	case at.day == today && key.ahead.CompareAndSwap(false, true):
+		d.want(slot{at.queue, today + 1})
+	}
+	return key
+}
+
+// opening gives the key that sealed a value.
+func (d *DataKeys) opening(id KeyID) (*dataKey, error) {
+	if key, err := d.keep.named(id, d.now()); key != nil || err != nil {
+		return key, err
+	}
+	if d.away.Load() {
+		return nil, errAway
+	}
+	_, err, _ := d.loading.Do(string(id[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), keyWithin)
+		defer cancel()
+		return nil, d.load(ctx, []KeyID{id})
+	})
+	if err != nil {
+		return nil, err
+	}
+	key, err := d.keep.named(id, d.now())
+	if key == nil && err == nil {
+		err = ErrNoDataKey
+	}
+	return key, err
+}
