@@ -54,7 +54,7 @@ func BenchmarkHistoryFollows(b *testing.B) {
 				ticket := [16]byte(uuid.Must(uuid.NewV7()))
 				for _, c := range []*messages.Command{
 					{Action: &messages.Command_Enqueue{Enqueue: &messages.Enqueue{
-						Id: ticket[:], Source: messages.Source_SOURCE_REST, Service: "Passports", Customer: n.dataKeys.Seal(id, "customer", ticket, customer),
+						Id: ticket[:], Source: messages.Source_SOURCE_REST, Service: "Passports", Customer: n.sealer.Seal(id, "customer", ticket, customer),
 					}}},
 					{Action: &messages.Command_Call{Call: &messages.Call{Ticket: ticket[:], Desk: desk}}},
 					{Action: &messages.Command_Complete{Complete: &messages.Complete{Ticket: ticket[:], Outcome: "helped"}}},

@@ -62,8 +62,8 @@ type Node struct {
 	journal   journal
 	directory *directory.Directory
 	tokenKeys *seal.Ring
-	dataRing  *seal.Ring
-	dataKeys  *seal.DataKeys // nil until the directory is open
+	dataKeys  *seal.Ring
+	sealer    *seal.DataKeys // nil until the directory is open
 	feeds     *actors.Feeds
 	projector *actors.Projector
 	// sinks must have every event; their followers see to it.
@@ -151,7 +151,7 @@ func (n *Node) openKeys(context.Context) (err error) {
 	if n.tokenKeys, err = n.ring(n.config.TokenKeys, "token.keys"); err != nil {
 		return fmt.Errorf("token keys: %w", err)
 	}
-	if n.dataRing, err = n.ring(n.config.DataKeys, "data.keys"); err != nil {
+	if n.dataKeys, err = n.ring(n.config.DataKeys, "data.keys"); err != nil {
 		return fmt.Errorf("data keys: %w", err)
 	}
 	return nil
@@ -166,7 +166,7 @@ func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 
 // openDataKeys is for when there is a directory.
 func (n *Node) openDataKeys(context.Context) error {
-	n.dataKeys = seal.NewDataKeys(n.dataRing, n.directory, n.log, n.config.Now)
+	n.sealer = seal.NewDataKeys(n.dataKeys, n.directory, n.log, n.config.Now)
 	return nil
 }
 
@@ -269,7 +269,7 @@ func (n *Node) takeOver() {
 func (n *Node) startGateway(context.Context) (err error) {
 	o := gateway.Options{
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
-		Sealer: n.dataKeys, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
+		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate,
 		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now),
@@ -314,7 +314,7 @@ func (n *Node) serve() {
 	run("news", n.announcer.Run)
 	run("audit log", n.audit.Run)
 	run("access", n.gateway.FollowAccess)
-	run("data keys", n.dataKeys.Run)
+	run("data keys", n.sealer.Run)
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 	}
