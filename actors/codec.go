@@ -106,7 +106,7 @@ func eventToMessage(e *queue.Event) *messages.Event {
 		Version: e.Version, Epoch: e.Epoch, At: int64(e.At), By: e.By, Kind: messages.EventKind(e.Kind),
 		Position: uint32(e.Position), Day: uint32(e.Day), Seq: e.Seq,
 		Status: messages.Status(e.Status), Waiting: uint32(e.Waiting), Active: uint32(e.Active),
-		Op: e.Op[:], Keyed: e.Keyed, Fingerprint: e.Fingerprint, Again: e.Again,
+		Op: e.Op[:], Keyed: e.Keyed, Fingerprint: e.Fingerprint, Again: e.Again, Erases: e.Erases,
 	}
 	if e.Ticket != nil {
 		m.Ticket = TicketToMessage(e.Ticket)
@@ -122,7 +122,7 @@ func eventFromMessage(m *messages.Event) (*queue.Event, error) {
 		Version: m.Version, Epoch: m.Epoch, At: queue.Time(m.At), By: m.By, Kind: queue.Kind(m.Kind),
 		Position: int(m.Position), Day: int32(m.Day), Seq: m.Seq,
 		Status: queue.Status(m.Status), Waiting: int(m.Waiting), Active: int(m.Active),
-		Keyed: m.Keyed, Fingerprint: m.Fingerprint, Again: m.Again,
+		Keyed: m.Keyed, Fingerprint: m.Fingerprint, Again: m.Again, Erases: m.Erases,
 	}
 	copy(e.Op[:], m.Op)
 	if m.Kind > messages.EventKind_EVENT_KIND_QUEUE_DELETED || m.Status > messages.Status_STATUS_CLOSED {
@@ -149,7 +149,7 @@ func TicketToMessage(t *queue.Ticket) *messages.Ticket {
 		EnqueuedBy: t.EnqueuedBy, Attendant: t.Attendant, Desk: t.Desk, Calls: t.Calls,
 		EnqueuedAt: int64(t.EnqueuedAt), CalledAt: int64(t.CalledAt),
 		StartedAt: int64(t.StartedAt), FinishedAt: int64(t.FinishedAt),
-		TransferQueue: string(t.TransferQueue), Reason: t.Reason, Outcome: t.Outcome,
+		TransferQueue: string(t.TransferQueue), Reason: t.Reason, Outcome: t.Outcome, Index: t.Index,
 	}
 	if t.Visit != t.ID {
 		m.Visit = t.Visit[:]
@@ -176,7 +176,7 @@ func TicketFromMessage(m *messages.Ticket) (*queue.Ticket, error) {
 		EnqueuedBy: m.EnqueuedBy, Attendant: m.Attendant, Desk: m.Desk, Calls: m.Calls,
 		EnqueuedAt: queue.Time(m.EnqueuedAt), CalledAt: queue.Time(m.CalledAt),
 		StartedAt: queue.Time(m.StartedAt), FinishedAt: queue.Time(m.FinishedAt),
-		TransferQueue: queue.ID(m.TransferQueue), Reason: m.Reason, Outcome: m.Outcome,
+		TransferQueue: queue.ID(m.TransferQueue), Reason: m.Reason, Outcome: m.Outcome, Index: m.Index,
 	}
 	t.Visit = t.ID
 	if len(m.Visit) == 16 {

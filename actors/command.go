@@ -53,7 +53,7 @@ func enqueueFromMessage(m *messages.Enqueue) (queue.Action, error) {
 	}
 	return &queue.Enqueue{
 		ID: queue.TicketID(m.Id), Priority: uint8(min(m.Priority, 255)), Service: m.Service,
-		Customer: m.Customer, Payload: m.Payload, Source: queue.Source(m.Source),
+		Customer: m.Customer, Payload: m.Payload, Index: m.Index, Source: queue.Source(m.Source),
 	}, nil
 }
 
@@ -98,7 +98,10 @@ func ticketActionFromMessage(m *messages.Command) (queue.Action, error) {
 		return &queue.Update{
 			Ticket: id, Fields: queue.Field(a.Update.Fields), Service: a.Update.Service,
 			Priority: uint8(min(a.Update.Priority, 255)), Customer: a.Update.Customer, Payload: a.Update.Payload,
+			Index: a.Update.Index,
 		}, nil
+	case *messages.Command_Erase:
+		return &queue.Erase{Ticket: id}, nil
 	}
 	return nil, fmt.Errorf("a command that this version does not know")
 }
@@ -131,6 +134,8 @@ func subjectOf(m *messages.Command) (interface{ GetTicket() []byte }, bool) {
 		return a.Transfer, true
 	case *messages.Command_Update:
 		return a.Update, true
+	case *messages.Command_Erase:
+		return a.Erase, true
 	}
 	return nil, false
 }

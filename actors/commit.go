@@ -162,12 +162,12 @@ func (g *grain) saveSnapshot() {
 			g.Log.Warn("it cannot be known how far a journal was followed; it is not trimmed", "queue", string(g.id), "error", err)
 			followed = 0
 		}
+		trimTo = min(trimTo, followed)
 		s, err := encodeSnapshot(img)
 		if err == nil {
-			trimTo = min(trimTo, followed)
 			err = g.Journal.SaveSnapshot(ctx, string(g.id), owner, s, trimTo)
 		}
-		g.tell(&snapshotSaved{followed: followed, err: err})
+		g.tell(&snapshotSaved{version: img.Version, trimmedTo: trimTo, followed: followed, err: err})
 	}()
 }
 
@@ -179,4 +179,5 @@ func (g *grain) snapshotSaved(m *snapshotSaved) {
 	if m.err != nil && !errors.Is(m.err, queue.ErrFenced) {
 		g.log.Warn("a snapshot was not saved", "error", m.err)
 	}
+	g.purged(m)
 }

@@ -163,6 +163,13 @@ func (c *committer) tellAt(version uint64) {
 	c.watch = version
 }
 
+// reached tells whether a version is durable.
+func (c *committer) reached(version uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.durable >= version
+}
+
 // send sends what is due. The first append goes at once, unless it is held
 // back; the second when it carries as many requests as are not under way in the
 // first, about: an append that takes one request and leaves all others to the

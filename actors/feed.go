@@ -232,6 +232,13 @@ func (d *Feed) keep(items []*FeedItem) {
 		d.bytes += i.bytes()
 	}
 	old := 0
+	for i := len(d.items) - len(items); i < len(d.items); i++ {
+		if d.items[i].Event.Erases { // who resumes from before it is to start over
+			for ; old < i; old++ {
+				d.bytes -= d.items[old].bytes()
+			}
+		}
+	}
 	for len(d.items)-old > feedKeeps || d.bytes > feedBytes {
 		d.bytes -= d.items[old].bytes()
 		old++

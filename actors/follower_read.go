@@ -181,15 +181,29 @@ func (n *news) entriesFor(events int) int {
 // where a sink begins after the first have been trimmed; else the store has
 // lost some, or somebody trimmed it by hand.
 func (f *JournalFollower) skip(ctx context.Context, id string, after uint64) (uint64, error) {
-	versions, err := f.journal.Versions(ctx, []string{id})
+	kept, err := oldestKept(ctx, f.journal, id, after)
 	if err != nil {
 		return 0, err
 	}
-	// Behind gone they are gone, behind kept they are there (or none is needed).
-	gone, kept := after, max(versions[0], after+1)
+	if after == 0 {
+		f.log.Info("a queue is followed from the oldest event that is kept", "queue", id, "version", kept+1)
+	} else {
+		f.log.Error("events are gone before they were followed", "queue", id, "after", after, "version", kept)
+	}
+	return kept, nil
+}
+
+// oldestKept finds the version, above one behind which events are gone, behind
+// which they are kept (or none is needed).
+func oldestKept(ctx context.Context, j Journal, id string, gone uint64) (uint64, error) {
+	versions, err := j.Versions(ctx, []string{id})
+	if err != nil {
+		return 0, err
+	}
+	kept := max(versions[0], gone+1)
 	for kept-gone > 1 {
 		middle := gone + (kept-gone)/2
-		_, err := f.journal.Read(ctx, id, middle, 1)
+		_, err := j.Read(ctx, id, middle, 1)
 		switch {
 		case errors.Is(err, queue.ErrTrimmed):
 			gone = middle
@@ -198,11 +212,6 @@ func (f *JournalFollower) skip(ctx context.Context, id string, after uint64) (ui
 		default:
 			kept = middle
 		}
-	}
-	if after == 0 {
-		f.log.Info("a queue is followed from the oldest event that is kept", "queue", id, "version", kept+1)
-	} else {
-		f.log.Error("events are gone before they were followed", "queue", id, "after", after, "version", kept)
 	}
 	return kept, nil
 }

@@ -25,6 +25,7 @@ func TestOldJournalsStayReadable(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]proto.Message{
 		"entry.v1": goldenEntry(), "snapshot.v1": goldenSnapshot(),
+		"entry.v3": goldenEntryV3(), "snapshot.v3": goldenSnapshotV3(), "command.v3": goldenCommandV3(),
 		"entry.v2": goldenEntryV2(), "snapshot.v2": goldenSnapshotV2(), "command.v2": goldenCommandV2(),
 		"command.v1": goldenCommand(), "answer.v1": &messages.Answer{
 			Event: goldenEntry().Events[0], Version: 1, Replayed: true,
@@ -145,6 +146,25 @@ func goldenSnapshotV2() *messages.Snapshot {
 func goldenCommandV2() *messages.Command {
 	c := goldenCommand()
 	c.Again = true
+	return c
+}
+
+// Version 3 has the index of customers, and erases.
+func goldenEntryV3() *messages.Entry {
+	e := goldenEntryV2()
+	e.Events[1].Ticket.Index, e.Events[1].Erases = id16(9), true
+	return e
+}
+
+func goldenSnapshotV3() *messages.Snapshot {
+	s := goldenSnapshotV2()
+	s.Tickets[0].Index = id16(9)
+	return s
+}
+
+func goldenCommandV3() *messages.Command {
+	c := goldenCommandV2()
+	c.GetUpdate().Index = id16(9)
 	return c
 }
 

@@ -123,6 +123,8 @@ type grain struct {
 	forgotten     bool // the outbox shrank since the last snapshot
 	captures      captures
 	backlog       backlog
+	purges        []*item // wait for a snapshot
+	purging       []*item // are answered by the one under way
 
 	passivating bool
 	deliveries  map[queue.TicketID]bool // transfers that are being sent to their targets
@@ -188,8 +190,9 @@ type (
 		err       error
 	}
 	snapshotSaved struct {
-		followed uint64
-		err      error
+		version, trimmedTo uint64
+		followed           uint64
+		err                error
 	}
 )
 
@@ -207,7 +210,7 @@ func (g *grain) Receive(ctx actor.Context) {
 	case *actor.Stopping:
 		g.cancel()
 		g.setDamaged(false)
-	case *messages.Command, *messages.Read, *messages.KeepPlace:
+	case *messages.Command, *messages.Read, *messages.KeepPlace, *messages.Purge:
 		g.take(&item{sender: ctx.Sender(), request: m})
 	case *messages.Batch:
 		g.takeBatch(ctx.Sender(), m)
@@ -266,6 +269,11 @@ func (g *grain) decide(it *item) {
 		it.answer = g.read(m)
 	case *messages.KeepPlace:
 		it.answer = g.keepPlace(m)
+	case *messages.Purge:
+		g.current = nil
+		g.purges = append(g.purges, it)
+		g.purge()
+		return
 	case *messages.Command:
 		if !it.series.begin(it.place) {
 			it.answer = notTried()
@@ -328,11 +336,14 @@ func (g *grain) refusal(e *queue.Error) *messages.Answer {
 // refuse answers a request that never came to be decided, or whose fate is unknown.
 func (g *grainContext) refuse(it *item, e *queue.Error) {
 	var m any = &messages.Answer{Problem: problem(e)}
-	if _, read := it.request.(*messages.Read); read {
+	switch it.request.(type) {
+	case *messages.Read:
 		if e == queue.ErrOutcomeUnknown {
 			e = queue.ErrUnavailableNow // a read does nothing
 		}
 		m = &messages.View{Problem: problem(e)}
+	case *messages.Purge:
+		m = &messages.Purged{Problem: problem(e)}
 	}
 	it.series.end(it.place)
 	g.give(it, m)
@@ -344,6 +355,10 @@ func (g *grain) reset(failed []*item) {
 	if g.committer != nil {
 		waiting, durable := g.committer.end()
 		failed, g.durable = append(failed, waiting...), max(g.durable, durable)
+	}
+	failed, g.purges = append(failed, g.purges...), nil
+	if g.image != nil { // it was not written down
+		failed, g.purging = append(failed, g.purging...), nil
 	}
 	again := make([]*item, 0, len(failed)+len(g.stash))
 	for _, it := range failed {
@@ -366,7 +381,7 @@ func (g *grain) reset(failed []*item) {
 
 // maybeStop ends a passivated grain once nothing is under way any more.
 func (g *grain) maybeStop(ctx actor.Context) {
-	if !g.passivating || g.loading != nil || g.snapshotting || g.backlog.looking || len(g.deliveries) > 0 ||
+	if !g.passivating || g.loading != nil || g.snapshotting || g.backlog.looking || len(g.deliveries)+len(g.purges)+len(g.purging) > 0 ||
 		g.committer != nil && !g.committer.idle() {
 		return
 	}

@@ -101,6 +101,16 @@ func Follow(ctx context.Context, read func(context.Context, *messages.Read) *mes
 	return &messages.View{Problem: problem(queue.ErrTicketNotFound)}, id
 }
 
+// Purge has a queue written down and all events before dropped that everybody
+// who must have them has. The answer is never nil.
+func (q *Queues) Purge(ctx context.Context, id string) *messages.Purged {
+	m, _ := q.ask(ctx, id, &messages.Purge{Queue: id})
+	if p, ok := m.(*messages.Purged); ok {
+		return p
+	}
+	return &messages.Purged{Problem: problem(queue.ErrUnavailableNow)}
+}
+
 // Again marks a request as one that may have reached its queue before. It gives a
 // copy, for whoever got the first one may still hold it; what can be sent twice
 // without harm it gives back as it is.

@@ -60,6 +60,16 @@ func TestSeededFaultsAreFound(t *testing.T) {
 			j := s.e.Journals["b"]
 			s.e.Journals["b"] = append(j, Event{Version: 9, Epoch: "b2", At: j[1].At, Kind: "queue.configured", Status: "open", MaxActive: 2})
 		}, "though nothing was lost"},
+		"an erasure does more": {func(s *scene) {
+			e := *journal(s, "a", 6)
+			e.Kind, e.Erases, e.Bare, e.Version = "ticket.updated", true, false, uint64(len(s.e.Journals["a"])+1)
+			s.e.Journals["a"] = append(s.e.Journals["a"], e)
+		}, "does more than to erase"},
+		"a finished ticket is updated": {func(s *scene) {
+			e := *journal(s, "a", 6)
+			e.Kind, e.Bare, e.Version = "ticket.updated", true, uint64(len(s.e.Journals["a"])+1)
+			s.e.Journals["a"] = append(s.e.Journals["a"], e)
+		}, "which is completed"},
 		"time goes back": {func(s *scene) { journal(s, "a", 6).At = 1 }, "time goes back"},
 		"a ticket was called by two": {func(s *scene) {
 			again := *journal(s, "a", 5)

@@ -23,6 +23,8 @@ type Event struct {
 	Position int
 	Day      int
 	Seq      uint64
+	// Erases: the ticket is emptied of its person. Bare: nothing of one is in it.
+	Erases, Bare bool
 	// Of a queue's event.
 	Capacity, MaxActive int
 	Status              string
@@ -97,7 +99,8 @@ func decode(e Entry) ([]Event, error) {
 		events = append(events, Event{
 			Version: ev.Version, Epoch: ev.Epoch, At: ev.At, By: ev.By, Kind: kinds[ev.Kind], Position: int(ev.Position),
 			Day: int(ev.Day), Seq: ev.Seq, Capacity: int(ev.Config.GetCapacity()), MaxActive: int(ev.Config.GetMaxActive()),
-			Status: statuses[ev.Status], Ticket: ticketOf(ev),
+			Status: statuses[ev.Status], Ticket: ticketOf(ev), Erases: ev.Erases,
+			Bare: len(ev.Ticket.GetCustomer())+len(ev.Ticket.GetPayload())+len(ev.Ticket.GetIndex()) == 0,
 		})
 	}
 	return events, nil

@@ -174,7 +174,9 @@ func (m *model) ofTicket(e *Event) error {
 	m.head = e.Kind == "ticket.called" && at == 1
 	wrong := m.put(t, e.Position)
 	switch {
-	case !slices.Contains(way.from, was.State):
+	case e.Erases && (e.Kind != "ticket.updated" || !e.Bare || t.Priority != was.Priority):
+		return fmt.Errorf("%s does more than to erase ticket %s, or less", e.Kind, t.ID)
+	case !e.Erases && !slices.Contains(way.from, was.State):
 		return fmt.Errorf("%s of ticket %s, which is %s", e.Kind, t.ID, was.State)
 	case t.State != to:
 		return fmt.Errorf("%s leaves ticket %s %s", e.Kind, t.ID, t.State)

@@ -245,6 +245,7 @@ func (b *build) seal(ctx context.Context) *problem {
 		}
 		a.Enqueue.Id, a.Enqueue.Source = id[:], messages.Source(b.source)
 		a.Enqueue.Customer = b.g.sealer.Seal(b.message.Queue, sealedCustomer, id, b.customer)
+		a.Enqueue.Index = b.g.indexOf(b.customer)
 		a.Enqueue.Payload = b.g.sealer.Seal(b.message.Queue, sealedPayload, id, b.payload)
 	case *messages.Command_Transfer:
 		id, err := uuid.NewV7()
@@ -273,6 +274,7 @@ func (b *build) sealUpdate(ctx context.Context, a *messages.Update) *problem {
 	}
 	visit := visitOf(view.Tickets[0].Ticket)
 	a.Customer = b.g.sealer.Seal(b.message.Queue, sealedCustomer, visit, b.customer)
+	a.Index = b.g.indexOf(b.customer)
 	a.Payload = b.g.sealer.Seal(b.message.Queue, sealedPayload, visit, b.payload)
 	return nil
 }

@@ -159,8 +159,11 @@ type Options struct {
 	History   History
 	Passwords Passwords
 	Sealer    Sealer
-	TokenKeys []TokenKey  // the first one signs, all verify
-	LinkKeys  []TokenKey  // for the tokens of tickets; the first one seals, all open
+	TokenKeys []TokenKey // the first one signs, all verify
+	LinkKeys  []TokenKey // for the tokens of tickets; the first one seals, all open
+	// IndexKeys are those of the index of customers as they are now: the first
+	// one makes tags, all find. It is called for every customer.
+	IndexKeys func() []TokenKey
 	TLS       *tls.Config // nil: without
 	Log       *slog.Logger
 	Now       func() time.Time

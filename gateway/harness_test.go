@@ -125,6 +125,11 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 	for _, k := range ring.SubKey("ticket-link") {
 		o.LinkKeys = append(o.LinkKeys, TokenKey(k))
 	}
+	var indexKeys []TokenKey
+	for _, k := range ring.SubKey("customer-index") {
+		indexKeys = append(indexKeys, TokenKey(k))
+	}
+	o.IndexKeys = func() []TokenKey { return indexKeys }
 	for _, option := range options {
 		option(&o)
 	}

@@ -322,6 +322,7 @@ type Ticket struct {
 	TransferQueue   string                 `protobuf:"bytes,20,opt,name=transfer_queue,json=transferQueue,proto3" json:"transfer_queue,omitempty"`
 	Reason          string                 `protobuf:"bytes,21,opt,name=reason,proto3" json:"reason,omitempty"`
 	Outcome         string                 `protobuf:"bytes,22,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Index           []byte                 `protobuf:"bytes,23,opt,name=index,proto3" json:"index,omitempty"` // of the customer; see queue.Ticket
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -510,6 +511,13 @@ func (x *Ticket) GetOutcome() string {
 	return ""
 }
 
+func (x *Ticket) GetIndex() []byte {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
 type Config struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Name              string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -629,7 +637,8 @@ type Event struct {
 	Op            []byte                 `protobuf:"bytes,14,opt,name=op,proto3" json:"op,omitempty"`
 	Keyed         bool                   `protobuf:"varint,15,opt,name=keyed,proto3" json:"keyed,omitempty"`
 	Fingerprint   uint64                 `protobuf:"fixed64,16,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	Again         bool                   `protobuf:"varint,17,opt,name=again,proto3" json:"again,omitempty"` // without a key, and sent before; the first sending may still come
+	Again         bool                   `protobuf:"varint,17,opt,name=again,proto3" json:"again,omitempty"`   // without a key, and sent before; the first sending may still come
+	Erases        bool                   `protobuf:"varint,18,opt,name=erases,proto3" json:"erases,omitempty"` // a person; what came before is about to be purged
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -779,6 +788,13 @@ func (x *Event) GetFingerprint() uint64 {
 func (x *Event) GetAgain() bool {
 	if x != nil {
 		return x.Again
+	}
+	return false
+}
+
+func (x *Event) GetErases() bool {
+	if x != nil {
+		return x.Erases
 	}
 	return false
 }
@@ -1178,6 +1194,7 @@ type Command struct {
 	//	*Command_Transfer
 	//	*Command_Update
 	//	*Command_Arrive
+	//	*Command_Erase
 	Action        isCommand_Action `protobuf_oneof:"action"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1438,6 +1455,15 @@ func (x *Command) GetArrive() *Arrive {
 	return nil
 }
 
+func (x *Command) GetErase() *Erase {
+	if x != nil {
+		if x, ok := x.Action.(*Command_Erase); ok {
+			return x.Erase
+		}
+	}
+	return nil
+}
+
 type isCommand_Action interface {
 	isCommand_Action()
 }
@@ -1514,6 +1540,10 @@ type Command_Arrive struct {
 	Arrive *Arrive `protobuf:"bytes,27,opt,name=arrive,proto3,oneof"`
 }
 
+type Command_Erase struct {
+	Erase *Erase `protobuf:"bytes,28,opt,name=erase,proto3,oneof"`
+}
+
 func (*Command_Create) isCommand_Action() {}
 
 func (*Command_Configure) isCommand_Action() {}
@@ -1549,6 +1579,8 @@ func (*Command_Transfer) isCommand_Action() {}
 func (*Command_Update) isCommand_Action() {}
 
 func (*Command_Arrive) isCommand_Action() {}
+
+func (*Command_Erase) isCommand_Action() {}
 
 type Create struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1742,6 +1774,7 @@ type Enqueue struct {
 	Customer      []byte                 `protobuf:"bytes,4,opt,name=customer,proto3" json:"customer,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
 	Source        Source                 `protobuf:"varint,6,opt,name=source,proto3,enum=nowserving.messages.v1.Source" json:"source,omitempty"`
+	Index         []byte                 `protobuf:"bytes,7,opt,name=index,proto3" json:"index,omitempty"` // see Ticket
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1816,6 +1849,13 @@ func (x *Enqueue) GetSource() Source {
 		return x.Source
 	}
 	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *Enqueue) GetIndex() []byte {
+	if x != nil {
+		return x.Index
+	}
+	return nil
 }
 
 type Move struct {
@@ -2382,6 +2422,7 @@ type Update struct {
 	Priority      uint32                 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
 	Customer      []byte                 `protobuf:"bytes,5,opt,name=customer,proto3" json:"customer,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	Index         []byte                 `protobuf:"bytes,7,opt,name=index,proto3" json:"index,omitempty"` // goes with customer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2458,6 +2499,58 @@ func (x *Update) GetPayload() []byte {
 	return nil
 }
 
+func (x *Update) GetIndex() []byte {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
+// Erase: nobody can be told from the ticket any more.
+type Erase struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ticket        []byte                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Erase) Reset() {
+	*x = Erase{}
+	mi := &file_queue_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Erase) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Erase) ProtoMessage() {}
+
+func (x *Erase) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Erase.ProtoReflect.Descriptor instead.
+func (*Erase) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Erase) GetTicket() []byte {
+	if x != nil {
+		return x.Ticket
+	}
+	return nil
+}
+
 // Arrive: the second half of a transfer, from the source queue to the target.
 type Arrive struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2468,7 +2561,7 @@ type Arrive struct {
 
 func (x *Arrive) Reset() {
 	*x = Arrive{}
-	mi := &file_queue_proto_msgTypes[25]
+	mi := &file_queue_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2573,7 @@ func (x *Arrive) String() string {
 func (*Arrive) ProtoMessage() {}
 
 func (x *Arrive) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[25]
+	mi := &file_queue_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2586,7 @@ func (x *Arrive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrive.ProtoReflect.Descriptor instead.
 func (*Arrive) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{25}
+	return file_queue_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Arrive) GetOld() *Ticket {
@@ -2515,7 +2608,7 @@ type KeepPlace struct {
 
 func (x *KeepPlace) Reset() {
 	*x = KeepPlace{}
-	mi := &file_queue_proto_msgTypes[26]
+	mi := &file_queue_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2620,7 @@ func (x *KeepPlace) String() string {
 func (*KeepPlace) ProtoMessage() {}
 
 func (x *KeepPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[26]
+	mi := &file_queue_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2633,7 @@ func (x *KeepPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepPlace.ProtoReflect.Descriptor instead.
 func (*KeepPlace) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{26}
+	return file_queue_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KeepPlace) GetQueue() string {
@@ -2574,7 +2667,7 @@ type News struct {
 
 func (x *News) Reset() {
 	*x = News{}
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2679,7 @@ func (x *News) String() string {
 func (*News) ProtoMessage() {}
 
 func (x *News) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2692,7 @@ func (x *News) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use News.ProtoReflect.Descriptor instead.
 func (*News) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{27}
+	return file_queue_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *News) GetVersions() map[string]uint64 {
@@ -2621,7 +2714,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2726,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2739,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{28}
+	return file_queue_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Problem) GetCode() string {
@@ -2680,7 +2773,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2785,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2798,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{29}
+	return file_queue_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FieldError) GetField() string {
@@ -2736,7 +2829,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +2841,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +2854,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{30}
+	return file_queue_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Answer) GetProblem() *Problem {
@@ -2813,7 +2906,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2918,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2931,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{31}
+	return file_queue_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Batch) GetQueue() string {
@@ -2872,7 +2965,7 @@ type BatchAnswer struct {
 
 func (x *BatchAnswer) Reset() {
 	*x = BatchAnswer{}
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +2977,7 @@ func (x *BatchAnswer) String() string {
 func (*BatchAnswer) ProtoMessage() {}
 
 func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +2990,7 @@ func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchAnswer.ProtoReflect.Descriptor instead.
 func (*BatchAnswer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{32}
+	return file_queue_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BatchAnswer) GetAnswers() []*Answer {
@@ -2917,6 +3010,7 @@ type Read struct {
 	//	*Read_Ticket
 	//	*Read_List
 	//	*Read_Snapshot
+	//	*Read_Person
 	Question      isRead_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2924,7 +3018,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3030,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3043,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{33}
+	return file_queue_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Read) GetQueue() string {
@@ -3002,6 +3096,15 @@ func (x *Read) GetSnapshot() *ReadSnapshot {
 	return nil
 }
 
+func (x *Read) GetPerson() *ReadPerson {
+	if x != nil {
+		if x, ok := x.Question.(*Read_Person); ok {
+			return x.Person
+		}
+	}
+	return nil
+}
+
 type isRead_Question interface {
 	isRead_Question()
 }
@@ -3022,6 +3125,10 @@ type Read_Snapshot struct {
 	Snapshot *ReadSnapshot `protobuf:"bytes,5,opt,name=snapshot,proto3,oneof"`
 }
 
+type Read_Person struct {
+	Person *ReadPerson `protobuf:"bytes,6,opt,name=person,proto3,oneof"`
+}
+
 func (*Read_Describe) isRead_Question() {}
 
 func (*Read_Ticket) isRead_Question() {}
@@ -3029,6 +3136,8 @@ func (*Read_Ticket) isRead_Question() {}
 func (*Read_List) isRead_Question() {}
 
 func (*Read_Snapshot) isRead_Question() {}
+
+func (*Read_Person) isRead_Question() {}
 
 type ReadQueue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3038,7 +3147,7 @@ type ReadQueue struct {
 
 func (x *ReadQueue) Reset() {
 	*x = ReadQueue{}
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3050,7 +3159,7 @@ func (x *ReadQueue) String() string {
 func (*ReadQueue) ProtoMessage() {}
 
 func (x *ReadQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3063,7 +3172,7 @@ func (x *ReadQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadQueue.ProtoReflect.Descriptor instead.
 func (*ReadQueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{34}
+	return file_queue_proto_rawDescGZIP(), []int{35}
 }
 
 type ReadTicket struct {
@@ -3075,7 +3184,7 @@ type ReadTicket struct {
 
 func (x *ReadTicket) Reset() {
 	*x = ReadTicket{}
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3196,7 @@ func (x *ReadTicket) String() string {
 func (*ReadTicket) ProtoMessage() {}
 
 func (x *ReadTicket) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3209,7 @@ func (x *ReadTicket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTicket.ProtoReflect.Descriptor instead.
 func (*ReadTicket) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{35}
+	return file_queue_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadTicket) GetId() []byte {
@@ -3123,7 +3232,7 @@ type ReadList struct {
 
 func (x *ReadList) Reset() {
 	*x = ReadList{}
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3244,7 @@ func (x *ReadList) String() string {
 func (*ReadList) ProtoMessage() {}
 
 func (x *ReadList) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3257,7 @@ func (x *ReadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadList.ProtoReflect.Descriptor instead.
 func (*ReadList) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{36}
+	return file_queue_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadList) GetStates() []TicketState {
@@ -3191,7 +3300,7 @@ type ListCursor struct {
 
 func (x *ListCursor) Reset() {
 	*x = ListCursor{}
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3203,7 +3312,7 @@ func (x *ListCursor) String() string {
 func (*ListCursor) ProtoMessage() {}
 
 func (x *ListCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3216,7 +3325,7 @@ func (x *ListCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCursor.ProtoReflect.Descriptor instead.
 func (*ListCursor) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{37}
+	return file_queue_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListCursor) GetState() TicketState {
@@ -3253,7 +3362,7 @@ type ReadSnapshot struct {
 
 func (x *ReadSnapshot) Reset() {
 	*x = ReadSnapshot{}
-	mi := &file_queue_proto_msgTypes[38]
+	mi := &file_queue_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3265,7 +3374,7 @@ func (x *ReadSnapshot) String() string {
 func (*ReadSnapshot) ProtoMessage() {}
 
 func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[38]
+	mi := &file_queue_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3278,7 +3387,7 @@ func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSnapshot.ProtoReflect.Descriptor instead.
 func (*ReadSnapshot) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{38}
+	return file_queue_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReadSnapshot) GetWaitingLimit() uint32 {
@@ -3302,6 +3411,166 @@ func (x *ReadSnapshot) GetFrom() uint64 {
 	return 0
 }
 
+// ReadPerson: the tickets, in any state, whose index has one of some tags.
+type ReadPerson struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          [][]byte               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadPerson) Reset() {
+	*x = ReadPerson{}
+	mi := &file_queue_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadPerson) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadPerson) ProtoMessage() {}
+
+func (x *ReadPerson) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadPerson.ProtoReflect.Descriptor instead.
+func (*ReadPerson) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ReadPerson) GetTags() [][]byte {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *ReadPerson) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Purge: to write the queue's state down and drop all events before it that
+// everybody who must have them has.
+type Purge struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Purge) Reset() {
+	*x = Purge{}
+	mi := &file_queue_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Purge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Purge) ProtoMessage() {}
+
+func (x *Purge) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Purge.ProtoReflect.Descriptor instead.
+func (*Purge) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Purge) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+// Purged: the answer to a Purge.
+type Purged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Problem       *Problem               `protobuf:"bytes,1,opt,name=problem,proto3" json:"problem,omitempty"`
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                      // of the state that was written down
+	TrimmedTo     uint64                 `protobuf:"varint,3,opt,name=trimmed_to,json=trimmedTo,proto3" json:"trimmed_to,omitempty"` // lower where events wait for a follower
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Purged) Reset() {
+	*x = Purged{}
+	mi := &file_queue_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Purged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Purged) ProtoMessage() {}
+
+func (x *Purged) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Purged.ProtoReflect.Descriptor instead.
+func (*Purged) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Purged) GetProblem() *Problem {
+	if x != nil {
+		return x.Problem
+	}
+	return nil
+}
+
+func (x *Purged) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Purged) GetTrimmedTo() uint64 {
+	if x != nil {
+		return x.TrimmedTo
+	}
+	return 0
+}
+
 type Placed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ticket        *Ticket                `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
@@ -3312,7 +3581,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[39]
+	mi := &file_queue_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3324,7 +3593,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[39]
+	mi := &file_queue_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3337,7 +3606,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{39}
+	return file_queue_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3377,7 +3646,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[40]
+	mi := &file_queue_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3389,7 +3658,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[40]
+	mi := &file_queue_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3402,7 +3671,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{40}
+	return file_queue_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3507,7 +3776,7 @@ var File_queue_proto protoreflect.FileDescriptor
 
 const file_queue_proto_rawDesc = "" +
 	"\n" +
-	"\vqueue.proto\x12\x16nowserving.messages.v1\"\xb7\x05\n" +
+	"\vqueue.proto\x12\x16nowserving.messages.v1\"\xcd\x05\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05visit\x18\x02 \x01(\fR\x05visit\x12\x16\n" +
@@ -3535,7 +3804,8 @@ const file_queue_proto_rawDesc = "" +
 	"\x0etransferred_to\x18\x13 \x01(\fR\rtransferredTo\x12%\n" +
 	"\x0etransfer_queue\x18\x14 \x01(\tR\rtransferQueue\x12\x16\n" +
 	"\x06reason\x18\x15 \x01(\tR\x06reason\x12\x18\n" +
-	"\aoutcome\x18\x16 \x01(\tR\aoutcome\"\xef\x01\n" +
+	"\aoutcome\x18\x16 \x01(\tR\aoutcome\x12\x14\n" +
+	"\x05index\x18\x17 \x01(\fR\x05index\"\xef\x01\n" +
 	"\x06Config\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x1a\n" +
@@ -3545,7 +3815,7 @@ const file_queue_proto_rawDesc = "" +
 	"\n" +
 	"max_active\x18\x06 \x01(\rR\tmaxActive\x12\x1a\n" +
 	"\btimezone\x18\a \x01(\tR\btimezone\x12\x1a\n" +
-	"\bservices\x18\b \x03(\tR\bservices\"\x86\x04\n" +
+	"\bservices\x18\b \x03(\tR\bservices\"\x9e\x04\n" +
 	"\x05Event\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x0e\n" +
@@ -3564,7 +3834,8 @@ const file_queue_proto_rawDesc = "" +
 	"\x02op\x18\x0e \x01(\fR\x02op\x12\x14\n" +
 	"\x05keyed\x18\x0f \x01(\bR\x05keyed\x12 \n" +
 	"\vfingerprint\x18\x10 \x01(\x06R\vfingerprint\x12\x14\n" +
-	"\x05again\x18\x11 \x01(\bR\x05again\"T\n" +
+	"\x05again\x18\x11 \x01(\bR\x05again\x12\x16\n" +
+	"\x06erases\x18\x12 \x01(\bR\x06erases\"T\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x125\n" +
 	"\x06events\x18\x02 \x03(\v2\x1d.nowserving.messages.v1.EventR\x06events\"~\n" +
@@ -3598,7 +3869,7 @@ const file_queue_proto_rawDesc = "" +
 	"\x06Issued\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\x04R\x04last\"\x8d\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\"\xc4\n" +
 	"\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x0e\n" +
@@ -3628,7 +3899,8 @@ const file_queue_proto_rawDesc = "" +
 	"\arequeue\x18\x18 \x01(\v2\x1f.nowserving.messages.v1.RequeueH\x00R\arequeue\x12>\n" +
 	"\btransfer\x18\x19 \x01(\v2 .nowserving.messages.v1.TransferH\x00R\btransfer\x128\n" +
 	"\x06update\x18\x1a \x01(\v2\x1e.nowserving.messages.v1.UpdateH\x00R\x06update\x128\n" +
-	"\x06arrive\x18\x1b \x01(\v2\x1e.nowserving.messages.v1.ArriveH\x00R\x06arriveB\b\n" +
+	"\x06arrive\x18\x1b \x01(\v2\x1e.nowserving.messages.v1.ArriveH\x00R\x06arrive\x125\n" +
+	"\x05erase\x18\x1c \x01(\v2\x1d.nowserving.messages.v1.EraseH\x00R\x05eraseB\b\n" +
 	"\x06actionB\v\n" +
 	"\t_if_match\"V\n" +
 	"\x06Create\x12\x14\n" +
@@ -3639,14 +3911,15 @@ const file_queue_proto_rawDesc = "" +
 	"\x06config\x18\x02 \x01(\v2\x1e.nowserving.messages.v1.ConfigR\x06config\"C\n" +
 	"\tSetStatus\x126\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x1e.nowserving.messages.v1.StatusR\x06status\"\b\n" +
-	"\x06Delete\"\xbd\x01\n" +
+	"\x06Delete\"\xd3\x01\n" +
 	"\aEnqueue\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
 	"\bpriority\x18\x02 \x01(\rR\bpriority\x12\x18\n" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1a\n" +
 	"\bcustomer\x18\x04 \x01(\fR\bcustomer\x12\x18\n" +
 	"\apayload\x18\x05 \x01(\fR\apayload\x126\n" +
-	"\x06source\x18\x06 \x01(\x0e2\x1e.nowserving.messages.v1.SourceR\x06source\"h\n" +
+	"\x06source\x18\x06 \x01(\x0e2\x1e.nowserving.messages.v1.SourceR\x06source\x12\x14\n" +
+	"\x05index\x18\a \x01(\fR\x05index\"h\n" +
 	"\x04Move\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\fR\x06ticket\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x03R\bposition\x12\x16\n" +
@@ -3677,14 +3950,17 @@ const file_queue_proto_rawDesc = "" +
 	"\bTransfer\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\fR\x06ticket\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x15\n" +
-	"\x06new_id\x18\x03 \x01(\fR\x05newId\"\xa4\x01\n" +
+	"\x06new_id\x18\x03 \x01(\fR\x05newId\"\xba\x01\n" +
 	"\x06Update\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\fR\x06ticket\x12\x16\n" +
 	"\x06fields\x18\x02 \x01(\rR\x06fields\x12\x18\n" +
 	"\aservice\x18\x03 \x01(\tR\aservice\x12\x1a\n" +
 	"\bpriority\x18\x04 \x01(\rR\bpriority\x12\x1a\n" +
 	"\bcustomer\x18\x05 \x01(\fR\bcustomer\x12\x18\n" +
-	"\apayload\x18\x06 \x01(\fR\apayload\":\n" +
+	"\apayload\x18\x06 \x01(\fR\apayload\x12\x14\n" +
+	"\x05index\x18\a \x01(\fR\x05index\"\x1f\n" +
+	"\x05Erase\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\fR\x06ticket\":\n" +
 	"\x06Arrive\x120\n" +
 	"\x03old\x18\x01 \x01(\v2\x1e.nowserving.messages.v1.TicketR\x03old\"G\n" +
 	"\tKeepPlace\x12\x14\n" +
@@ -3715,13 +3991,14 @@ const file_queue_proto_rawDesc = "" +
 	"\bcommands\x18\x02 \x03(\v2\x1f.nowserving.messages.v1.CommandR\bcommands\x12\x1b\n" +
 	"\tpast_full\x18\x03 \x01(\bR\bpastFull\"G\n" +
 	"\vBatchAnswer\x128\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\xa3\x02\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\xe1\x02\n" +
 	"\x04Read\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12?\n" +
 	"\bdescribe\x18\x02 \x01(\v2!.nowserving.messages.v1.ReadQueueH\x00R\bdescribe\x12<\n" +
 	"\x06ticket\x18\x03 \x01(\v2\".nowserving.messages.v1.ReadTicketH\x00R\x06ticket\x126\n" +
 	"\x04list\x18\x04 \x01(\v2 .nowserving.messages.v1.ReadListH\x00R\x04list\x12B\n" +
-	"\bsnapshot\x18\x05 \x01(\v2$.nowserving.messages.v1.ReadSnapshotH\x00R\bsnapshotB\n" +
+	"\bsnapshot\x18\x05 \x01(\v2$.nowserving.messages.v1.ReadSnapshotH\x00R\bsnapshot\x12<\n" +
+	"\x06person\x18\x06 \x01(\v2\".nowserving.messages.v1.ReadPersonH\x00R\x06personB\n" +
 	"\n" +
 	"\bquestion\"\v\n" +
 	"\tReadQueue\"\x1c\n" +
@@ -3741,7 +4018,18 @@ const file_queue_proto_rawDesc = "" +
 	"\fReadSnapshot\x12#\n" +
 	"\rwaiting_limit\x18\x01 \x01(\rR\fwaitingLimit\x12\x18\n" +
 	"\acapture\x18\x02 \x01(\x04R\acapture\x12\x12\n" +
-	"\x04from\x18\x03 \x01(\x04R\x04from\"\\\n" +
+	"\x04from\x18\x03 \x01(\x04R\x04from\"6\n" +
+	"\n" +
+	"ReadPerson\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\fR\x04tags\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x1d\n" +
+	"\x05Purge\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\"|\n" +
+	"\x06Purged\x129\n" +
+	"\aproblem\x18\x01 \x01(\v2\x1f.nowserving.messages.v1.ProblemR\aproblem\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x1d\n" +
+	"\n" +
+	"trimmed_to\x18\x03 \x01(\x04R\ttrimmedTo\"\\\n" +
 	"\x06Placed\x126\n" +
 	"\x06ticket\x18\x01 \x01(\v2\x1e.nowserving.messages.v1.TicketR\x06ticket\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\"\xd2\x04\n" +
@@ -3818,7 +4106,7 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_queue_proto_goTypes = []any{
 	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
 	(Source)(0),          // 1: nowserving.messages.v1.Source
@@ -3849,23 +4137,27 @@ var file_queue_proto_goTypes = []any{
 	(*Requeue)(nil),      // 26: nowserving.messages.v1.Requeue
 	(*Transfer)(nil),     // 27: nowserving.messages.v1.Transfer
 	(*Update)(nil),       // 28: nowserving.messages.v1.Update
-	(*Arrive)(nil),       // 29: nowserving.messages.v1.Arrive
-	(*KeepPlace)(nil),    // 30: nowserving.messages.v1.KeepPlace
-	(*News)(nil),         // 31: nowserving.messages.v1.News
-	(*Problem)(nil),      // 32: nowserving.messages.v1.Problem
-	(*FieldError)(nil),   // 33: nowserving.messages.v1.FieldError
-	(*Answer)(nil),       // 34: nowserving.messages.v1.Answer
-	(*Batch)(nil),        // 35: nowserving.messages.v1.Batch
-	(*BatchAnswer)(nil),  // 36: nowserving.messages.v1.BatchAnswer
-	(*Read)(nil),         // 37: nowserving.messages.v1.Read
-	(*ReadQueue)(nil),    // 38: nowserving.messages.v1.ReadQueue
-	(*ReadTicket)(nil),   // 39: nowserving.messages.v1.ReadTicket
-	(*ReadList)(nil),     // 40: nowserving.messages.v1.ReadList
-	(*ListCursor)(nil),   // 41: nowserving.messages.v1.ListCursor
-	(*ReadSnapshot)(nil), // 42: nowserving.messages.v1.ReadSnapshot
-	(*Placed)(nil),       // 43: nowserving.messages.v1.Placed
-	(*View)(nil),         // 44: nowserving.messages.v1.View
-	nil,                  // 45: nowserving.messages.v1.News.VersionsEntry
+	(*Erase)(nil),        // 29: nowserving.messages.v1.Erase
+	(*Arrive)(nil),       // 30: nowserving.messages.v1.Arrive
+	(*KeepPlace)(nil),    // 31: nowserving.messages.v1.KeepPlace
+	(*News)(nil),         // 32: nowserving.messages.v1.News
+	(*Problem)(nil),      // 33: nowserving.messages.v1.Problem
+	(*FieldError)(nil),   // 34: nowserving.messages.v1.FieldError
+	(*Answer)(nil),       // 35: nowserving.messages.v1.Answer
+	(*Batch)(nil),        // 36: nowserving.messages.v1.Batch
+	(*BatchAnswer)(nil),  // 37: nowserving.messages.v1.BatchAnswer
+	(*Read)(nil),         // 38: nowserving.messages.v1.Read
+	(*ReadQueue)(nil),    // 39: nowserving.messages.v1.ReadQueue
+	(*ReadTicket)(nil),   // 40: nowserving.messages.v1.ReadTicket
+	(*ReadList)(nil),     // 41: nowserving.messages.v1.ReadList
+	(*ListCursor)(nil),   // 42: nowserving.messages.v1.ListCursor
+	(*ReadSnapshot)(nil), // 43: nowserving.messages.v1.ReadSnapshot
+	(*ReadPerson)(nil),   // 44: nowserving.messages.v1.ReadPerson
+	(*Purge)(nil),        // 45: nowserving.messages.v1.Purge
+	(*Purged)(nil),       // 46: nowserving.messages.v1.Purged
+	(*Placed)(nil),       // 47: nowserving.messages.v1.Placed
+	(*View)(nil),         // 48: nowserving.messages.v1.View
+	nil,                  // 49: nowserving.messages.v1.News.VersionsEntry
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
@@ -3900,39 +4192,42 @@ var file_queue_proto_depIdxs = []int32{
 	26, // 29: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
 	27, // 30: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
 	28, // 31: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
-	29, // 32: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
-	5,  // 33: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
-	5,  // 34: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
-	2,  // 35: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
-	1,  // 36: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
-	4,  // 37: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	45, // 38: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
-	33, // 39: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
-	32, // 40: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 41: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
-	6,  // 42: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
-	11, // 43: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
-	34, // 44: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
-	38, // 45: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
-	39, // 46: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
-	40, // 47: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
-	42, // 48: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
-	0,  // 49: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	41, // 50: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 51: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	4,  // 52: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	32, // 53: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	5,  // 54: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 55: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	43, // 56: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	41, // 57: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 58: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 59: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	30, // 32: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
+	29, // 33: nowserving.messages.v1.Command.erase:type_name -> nowserving.messages.v1.Erase
+	5,  // 34: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
+	5,  // 35: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
+	2,  // 36: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
+	1,  // 37: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
+	4,  // 38: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
+	49, // 39: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
+	34, // 40: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
+	33, // 41: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 42: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
+	6,  // 43: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
+	11, // 44: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
+	35, // 45: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
+	39, // 46: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
+	40, // 47: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
+	41, // 48: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
+	43, // 49: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
+	44, // 50: nowserving.messages.v1.Read.person:type_name -> nowserving.messages.v1.ReadPerson
+	0,  // 51: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	42, // 52: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 53: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	33, // 54: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
+	4,  // 55: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	33, // 56: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	5,  // 57: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 58: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	47, // 59: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	42, // 60: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 61: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 62: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	63, // [63:63] is the sub-list for method output_type
+	63, // [63:63] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -3960,12 +4255,14 @@ func file_queue_proto_init() {
 		(*Command_Transfer)(nil),
 		(*Command_Update)(nil),
 		(*Command_Arrive)(nil),
+		(*Command_Erase)(nil),
 	}
-	file_queue_proto_msgTypes[33].OneofWrappers = []any{
+	file_queue_proto_msgTypes[34].OneofWrappers = []any{
 		(*Read_Describe)(nil),
 		(*Read_Ticket)(nil),
 		(*Read_List)(nil),
 		(*Read_Snapshot)(nil),
+		(*Read_Person)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3973,7 +4270,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

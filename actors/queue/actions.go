@@ -12,6 +12,7 @@ type Enqueue struct {
 	Priority          uint8
 	Service           string
 	Customer, Payload []byte
+	Index             []byte // of Customer
 	Source            Source
 }
 
@@ -37,7 +38,7 @@ func (a *Enqueue) decide(s *State, c *Command) (*Event, error) {
 	day, seq, number := s.nextNumber(now)
 	t := &Ticket{
 		ID: a.ID, Visit: a.ID, Number: number, State: Waiting, Priority: a.Priority, Source: a.Source,
-		Service: a.Service, Customer: a.Customer, Payload: a.Payload, EnqueuedBy: c.By, EnqueuedAt: now,
+		Service: a.Service, Customer: a.Customer, Payload: a.Payload, Index: a.Index, EnqueuedBy: c.By, EnqueuedAt: now,
 	}
 	return &Event{
 		Kind: TicketEnqueued, Ticket: t, Position: s.waiting().newcomer(a.Priority) + 1, Day: day, Seq: seq,
@@ -312,6 +313,7 @@ type Update struct {
 	Service           string
 	Priority          uint8
 	Customer, Payload []byte
+	Index             []byte // goes with Customer
 }
 
 func (a *Update) subject() TicketID { return a.Ticket }
@@ -337,7 +339,7 @@ func (a *Update) decide(s *State, _ *Command) (*Event, error) {
 		t.Service = a.Service
 	}
 	if a.Fields&TicketCustomer != 0 {
-		t.Customer = a.Customer
+		t.Customer, t.Index = a.Customer, a.Index
 	}
 	if a.Fields&TicketPayload != 0 {
 		t.Payload = a.Payload

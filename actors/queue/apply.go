@@ -101,7 +101,10 @@ func (s *State) applyTicket(e *Event) error {
 	if e.Seq != 0 {
 		s.issue(e)
 	}
-	if t.State == Transferred {
+	switch {
+	case e.Erases:
+		delete(s.outbox, t.ID) // it had arrived before it was erased
+	case t.State == Transferred:
 		if s.outbox == nil {
 			s.outbox = make(map[TicketID]*Ticket)
 		}

@@ -46,7 +46,7 @@ func ticketAction(verb string, id TicketID, w *words) Action {
 	case "enqueue":
 		return &Enqueue{
 			ID: id, Priority: uint8(w.number("priority")), Service: text(w, "service"),
-			Customer: opaque(w, "customer"), Payload: opaque(w, "payload"), Source: FromREST,
+			Customer: opaque(w, "customer"), Payload: opaque(w, "payload"), Index: opaque(w, "index"), Source: FromREST,
 		}
 	case "move":
 		return &Move{Ticket: id, Position: w.number("position"), Before: named(w.take("before")), After: named(w.take("after"))}
@@ -70,6 +70,8 @@ func ticketAction(verb string, id TicketID, w *words) Action {
 		return &Transfer{Ticket: id, To: ID(w.take("to")), NewID: named(w.take("as"))}
 	case "update":
 		return updateWords(id, w)
+	case "erase":
+		return &Erase{Ticket: id}
 	}
 	panic("no such command: " + verb)
 }
@@ -85,6 +87,7 @@ func updateWords(id TicketID, w *words) *Update {
 	}
 	u.Service, u.Priority = text(w, "service"), uint8(w.number("priority"))
 	u.Customer, u.Payload = opaque(w, "customer"), opaque(w, "payload")
+	u.Index = opaque(w, "index")
 	return u
 }
 
@@ -158,6 +161,7 @@ func ticketWords(t *Ticket, position int) string {
 	add("service", t.Service)
 	add("customer", string(t.Customer))
 	add("payload", string(t.Payload))
+	add("index", string(t.Index))
 	if t.Visit != t.ID {
 		add("visit", nameOf(t.Visit))
 	}

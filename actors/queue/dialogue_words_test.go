@@ -241,6 +241,12 @@ func (st *stage) beside(queue *witness, verb string, w *words) ([]string, bool) 
 			return []string{"not there"}, true
 		}
 		return []string{ticketWords(t, position)}, true
+	case "of-person":
+		names := []string{"of that person:"}
+		for _, t := range s.OfPerson([][]byte{[]byte(w.shift())}, 3) {
+			names = append(names, nameOf(t.ID))
+		}
+		return []string{strings.Join(names, " ")}, true
 	case "number":
 		var names []string
 		for _, t := range s.ByNumber(w.shift()) {

@@ -22,7 +22,8 @@ const (
 	VersionMismatch      Code = "version_mismatch"
 	IdempotencyKeyReused Code = "idempotency_key_reused"
 	Forbidden            Code = "forbidden"
-	// Unavailable: certainly nothing happened; the shell around the queue says it.
+	// Unavailable: certainly nothing happened. The shell around the queue says it,
+	// and the queue of what it can do in a moment.
 	Unavailable Code = "unavailable"
 	// OutcomeUnknown: it may have happened. The shell says it, and the queue of
 	// what is sent again when too much has come since to be remembered.
@@ -70,6 +71,7 @@ var (
 	// ErrOutOfService: the queue's journal is damaged. It stays so until somebody
 	// repairs it.
 	ErrOutOfService   = &Error{Code: Unavailable, Detail: "The queue is out of service until its journal is repaired. Nothing was changed."}
+	ErrInTransit      = &Error{Code: Unavailable, Detail: "The ticket is on its way to another queue. Nothing was changed."}
 	ErrNotFollowed    = &Error{Code: Unavailable, Detail: "Too many events of the queue wait for what must have them. Nothing was changed."}
 	ErrOutcomeUnknown = &Error{Code: OutcomeUnknown, Detail: "It is not known whether this happened. Retry with the same Idempotency-Key."}
 )

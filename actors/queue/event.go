@@ -73,4 +73,7 @@ type Event struct {
 	// Again: it came without a key, and had been sent before. That first sending
 	// may still come.
 	Again bool
+	// Erases: the ticket was emptied of its person (see Erase). Nobody is to be
+	// shown the events before it any more.
+	Erases bool
 }

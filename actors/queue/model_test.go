@@ -116,7 +116,7 @@ func compareEvent(t *testing.T, m *naive, got *Event, want *naiveEvent, c *Comma
 	whole := Event{
 		Version: m.version, Epoch: m.epoch, At: m.at, By: c.By, Kind: want.kind,
 		Ticket: want.ticket, Position: want.position, Day: want.day, Seq: want.seq,
-		Op: c.Op, Keyed: c.Keyed, Fingerprint: fingerprint(c), Again: c.Again && !c.Keyed,
+		Op: c.Op, Keyed: c.Keyed, Fingerprint: fingerprint(c), Again: c.Again && !c.Keyed, Erases: want.erases,
 	}
 	if !want.kind.OfTicket() {
 		whole.Status, whole.Waiting, whole.Active = m.status, want.waiting, want.active

@@ -51,6 +51,7 @@ type naiveEvent struct {
 	waiting, active int // as they were when it was decided
 	day             int32
 	seq             uint64
+	erases          bool
 }
 
 func newNaive() *naive {
@@ -173,7 +174,7 @@ func (m *naive) onQueue(c *Command, now Time, e *naiveEvent) Code {
 		defer func() { e.day, e.seq = m.dayNumber(), uint64(m.seq) }()
 		m.join(Ticket{
 			ID: do.ID, Visit: do.ID, Number: m.number(now), Priority: do.Priority, Source: do.Source,
-			Service: do.Service, Customer: do.Customer, Payload: do.Payload, EnqueuedBy: c.By, EnqueuedAt: now,
+			Service: do.Service, Customer: do.Customer, Payload: do.Payload, Index: do.Index, EnqueuedBy: c.By, EnqueuedAt: now,
 		}, e)
 	case *Arrive:
 		if until, kept := m.places[do.Old.ID]; (!kept || until <= now) && m.full(now) {

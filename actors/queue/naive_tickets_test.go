@@ -30,6 +30,13 @@ func (m *naive) onTicket(c *Command, now Time, t Ticket, e *naiveEvent) Code {
 		m.leave(t, TicketRemoved, e)
 	case *Update:
 		return m.update(do, t, e)
+	case *Erase:
+		if m.out[t.ID] {
+			return Unavailable
+		}
+		t.Customer, t.Payload, t.Index = nil, nil, nil
+		m.stand(t, slices.Index(m.line, t.ID)+1, TicketUpdated, e)
+		e.erases = true
 	case *Requeue:
 		undo := in(NoShow, Completed, Removed) && now-t.FinishedAt <= Hour
 		if !undo && !in(Held, Called, Serving) {
@@ -150,7 +157,7 @@ func (m *naive) update(do *Update, t Ticket, e *naiveEvent) Code {
 		t.Service = do.Service
 	}
 	if do.Fields&TicketCustomer != 0 {
-		t.Customer = do.Customer
+		t.Customer, t.Index = do.Customer, do.Index
 	}
 	if do.Fields&TicketPayload != 0 {
 		t.Payload = do.Payload

@@ -1,6 +1,9 @@
 package queue
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // script draws commands from bytes, of a fuzzer or of a random generator. Few
 // attendants, desks, keys and a small capacity make them collide; tickets are
@@ -143,7 +146,9 @@ func (p *script) action(op byte, s *State) Action {
 	desk := func() string { return p.one("", "1", "2", "3", "1", strings.Repeat("x", MaxDeskLength+int(op&1))) }
 	switch op {
 	case 0, 1, 2, 3, 4:
-		return &Enqueue{ID: p.newID('e'), Priority: p.next() % 11, Service: p.one("", "loan"), Payload: []byte{op}, Source: FromREST}
+		return &Enqueue{
+			ID: p.newID('e'), Priority: p.next() % 11, Service: p.one("", "loan"), Payload: []byte{op}, Index: tagOf(op), Source: FromREST,
+		}
 	case 5:
 		return &Arrive{Old: p.foreign()}
 	case 6:
@@ -173,7 +178,12 @@ func (p *script) action(op byte, s *State) Action {
 	case 21:
 		return &Transfer{Ticket: p.ticket(s), To: ID(p.one("lobby", "bank", "lobby")), NewID: p.newID('n')}
 	case 22:
-		return &Update{Ticket: p.ticket(s), Fields: Field(p.next() % 16), Priority: p.next() % 11, Service: "card", Customer: []byte{op}}
+		if b := p.next(); b >= 128 {
+			return &Erase{Ticket: p.ticket(s)}
+		}
+		return &Update{
+			Ticket: p.ticket(s), Fields: Field(p.next() % 16), Priority: p.next() % 11, Service: "card", Customer: []byte{op}, Index: tagOf(op),
+		}
 	case 23:
 		return &SetStatus{Status: [...]Status{Open, Open, Open, Paused, Closed}[p.next()%5]}
 	case 24:
@@ -186,6 +196,9 @@ func (p *script) action(op byte, s *State) Action {
 	p.epochs++
 	return &Create{Epoch: string([]byte{'e', p.epochs}), Config: p.config()}
 }
+
+// tagOf is the index of a person with one tag.
+func tagOf(person byte) []byte { return bytes.Repeat([]byte{person}, TagSize) }
 
 func (p *script) config() Config {
 	b, services := p.next(), []string{"loan", "card"}

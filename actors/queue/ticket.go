@@ -1,5 +1,7 @@
 package queue
 
+import "bytes"
+
 // TicketID is a UUIDv7, made by the edge and handed in with the command.
 type TicketID [16]byte
 
@@ -91,10 +93,15 @@ type Ticket struct {
 	Service  string
 	// Customer and Payload are sealed at the edge; here they are opaque.
 	Customer, Payload []byte
-	EnqueuedBy        string // user id; empty for a public check-in
-	Attendant         string // user id of who called last
-	Desk              string
-	Calls             uint32
+	// Index finds the tickets of one customer without showing who that is: a
+	// tag of TagSize bytes for each thing that customers are found by, zeros
+	// where this one has none. It is made at the edge and opaque here. Empty:
+	// nothing finds the ticket.
+	Index      []byte
+	EnqueuedBy string // user id; empty for a public check-in
+	Attendant  string // user id of who called last
+	Desk       string
+	Calls      uint32
 
 	EnqueuedAt, CalledAt, StartedAt, FinishedAt Time
 
@@ -102,4 +109,19 @@ type Ticket struct {
 	TransferredTo   TicketID
 	TransferQueue   ID // where TransferredTo stands
 	Reason, Outcome string
+}
+
+// TagSize is the length of one tag in an index.
+const TagSize = 16
+
+// IsOf tells whether the ticket's index has one of some tags.
+func (t *Ticket) IsOf(tags [][]byte) bool {
+	for i := 0; i+TagSize <= len(t.Index); i += TagSize {
+		for _, tag := range tags {
+			if bytes.Equal(t.Index[i:i+TagSize], tag) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -88,7 +88,7 @@ func (a *Arrive) decide(s *State, c *Command) (*Event, error) {
 	}
 	t := &Ticket{
 		ID: old.TransferredTo, Visit: old.Visit, Number: old.Number, State: Waiting, Priority: old.Priority,
-		Source: old.Source, Service: old.Service, Customer: old.Customer, Payload: old.Payload,
+		Source: old.Source, Service: old.Service, Customer: old.Customer, Payload: old.Payload, Index: old.Index,
 		EnqueuedBy: old.EnqueuedBy, EnqueuedAt: now, TransferredFrom: old.ID,
 	}
 	return &Event{Kind: TicketEnqueued, Ticket: t, Position: s.waiting().newcomer(t.Priority) + 1}, nil

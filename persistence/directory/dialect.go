@@ -133,6 +133,7 @@ func sqliteDSN(path string, busy time.Duration) string {
 	query := url.Values{"_txlock": {"immediate"}, "_pragma": {
 		"busy_timeout(" + strconv.FormatInt(busy.Milliseconds(), 10) + ")",
 		"synchronous(FULL)",
+		"secure_delete(1)", // what a person's erasure drops is overwritten
 	}}
 	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query.Encode()}).String()
 }

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"database/sql"
 	"fmt"
 	"strings"
@@ -12,7 +13,7 @@ import (
 
 const historyColumns = "id, queue, number, state, priority, source, service, customer, payload, visit, enqueued_by, " +
 	"attendant, desk, calls, enqueued_ms, called_ms, started_ms, finished_ms, transferred_from, transferred_to, " +
-	"transfer_queue, reason, outcome"
+	"transfer_queue, reason, outcome, phone_tag, email_tag, ref_tag"
 
 // historyWidth is the number of columns.
 var historyWidth = strings.Count(historyColumns, ",") + 1
@@ -25,6 +26,7 @@ func (f *FinishedTicket) values() []any {
 		sealedColumn(t.Customer), sealedColumn(t.Payload), t.Visit[:], t.EnqueuedBy, t.Attendant, t.Desk, t.Calls,
 		int64(t.EnqueuedAt), int64(t.CalledAt), int64(t.StartedAt), int64(t.FinishedAt),
 		idColumn(t.TransferredFrom), idColumn(t.TransferredTo), string(t.TransferQueue), t.Reason, f.shown(),
+		tagColumn(t, 0), tagColumn(t, 1), tagColumn(t, 2),
 	}
 }
 
@@ -50,6 +52,36 @@ func sealedValue(column []byte) []byte {
 	return column
 }
 
+// tagColumns are those of a customer's phone, e-mail and reference, in the order
+// of their tags in a ticket's index.
+var tagColumns = [...]string{"phone_tag", "email_tag", "ref_tag"}
+
+// tagColumn gives a tag of a ticket's index, empty where it has none.
+func tagColumn(t *queue.Ticket, i int) []byte {
+	none := [queue.TagSize]byte{}
+	if len(t.Index) < (i+1)*queue.TagSize {
+		return []byte{}
+	}
+	tag := t.Index[i*queue.TagSize : (i+1)*queue.TagSize]
+	if bytes.Equal(tag, none[:]) {
+		return []byte{}
+	}
+	return tag
+}
+
+// indexOf is the inverse of tagColumn.
+func indexOf(tags ...[]byte) []byte {
+	index := make([]byte, len(tags)*queue.TagSize)
+	found := false
+	for i, tag := range tags {
+		found = copy(index[i*queue.TagSize:], tag) > 0 || found
+	}
+	if !found {
+		return nil
+	}
+	return index
+}
+
 func idColumn(id queue.TicketID) []byte {
 	if id.IsZero() {
 		return []byte{}
@@ -67,18 +99,20 @@ var errDamagedRow = fmt.Errorf("%w: a row of the history has a state or source t
 func scanFinished(rows *sql.Rows) (FinishedTicket, error) {
 	t := &queue.Ticket{}
 	f := FinishedTicket{Ticket: t}
-	var id, visit, from, to []byte
+	var id, visit, from, to, phone, email, ref []byte
 	var state, source string
 	err := rows.Scan(
 		&id, &f.Queue, &t.Number, &state, &t.Priority, &source, &t.Service,
 		&t.Customer, &t.Payload, &visit, &t.EnqueuedBy, &t.Attendant, &t.Desk, &t.Calls,
 		&t.EnqueuedAt, &t.CalledAt, &t.StartedAt, &t.FinishedAt,
 		&from, &to, &t.TransferQueue, &t.Reason, &t.Outcome,
+		&phone, &email, &ref,
 	)
 	if err != nil {
 		return FinishedTicket{}, err
 	}
 	t.ID, t.Visit, t.TransferredFrom, t.TransferredTo = ticketID(id), ticketID(visit), ticketID(from), ticketID(to)
+	t.Index = indexOf(phone, email, ref)
 	t.Customer, t.Payload = sealedValue(t.Customer), sealedValue(t.Payload)
 	var known bool
 	if t.State, known = queue.ParseTicketState(state); !known {

@@ -89,6 +89,7 @@ func testHistoryRow(t *testing.T, open opener) {
 		EnqueuedBy: "by", Attendant: "ann", Desk: `desk "1'\`, Calls: 1 << 31,
 		EnqueuedAt: 1, CalledAt: 2, StartedAt: 3, FinishedAt: 1<<45 + 1,
 		TransferredFrom: numbered(5), TransferredTo: numbered(8), TransferQueue: "b", Reason: "why?", Outcome: "",
+		Index: slices.Concat(make([]byte, queue.TagSize), bytes.Repeat([]byte{0xff}, 2*queue.TagSize)),
 	}
 	bare := &queue.Ticket{ID: numbered(1), Visit: numbered(1), Number: "1", State: queue.Removed, Source: queue.FromAMQP, FinishedAt: 1}
 	told := done(2, 2)

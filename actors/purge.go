@@ -1,0 +1,46 @@
+package actors
+
+import (
+	"nowserving/actors/queue"
+	"nowserving/messages"
+)
+
+// maxPerson bounds the tickets of one person that one answer holds.
+const maxPerson = 200
+
+// readPerson gives tickets of a person, in any state.
+func (g *grain) readPerson(v *messages.View, q *messages.ReadPerson) {
+	for _, t := range g.state.OfPerson(q.Tags, int(min(q.Limit, maxPerson))) {
+		_, position, _ := g.state.Ticket(t.ID)
+		v.Tickets = append(v.Tickets, &messages.Placed{Ticket: TicketToMessage(t), Position: uint32(position)})
+	}
+}
+
+// purge has a snapshot written whose events before are all dropped. Nothing
+// needs those then but whoever must have them and has not yet. What else they
+// were kept for is given up: who resumes from one of them gets a snapshot, and an
+// earlier answer is not given again.
+func (g *grain) purge() {
+	if len(g.purges) == 0 || g.state == nil || g.image != nil || g.snapshotting {
+		return
+	}
+	g.purging, g.purges = g.purges, nil
+	g.capture()
+	g.trimTo = g.image.Version
+	if g.committer.reached(g.image.Version) {
+		g.saveSnapshot()
+	}
+}
+
+// purged answers those who waited for the snapshot that was written.
+func (g *grain) purged(m *snapshotSaved) {
+	for _, it := range g.purging {
+		if m.err != nil {
+			g.refuse(it, queue.ErrUnavailableNow)
+		} else {
+			g.respond(it.sender, &messages.Purged{Version: m.version, TrimmedTo: m.trimmedTo})
+		}
+	}
+	g.purging = nil
+	g.purge()
+}

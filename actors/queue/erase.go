@@ -1,0 +1,38 @@
+package queue
+
+// Erase takes from a ticket, whatever its state, all by which anybody could tell
+// whose it is. The ticket itself stays: the line, its numbers and what is counted
+// of it do not change. One that is on its way to another queue has to arrive
+// first, or its other half would bring with it what is erased here.
+//
+// Earlier events still hold it. Whoever erases has the journal purged afterwards.
+type Erase struct{ Ticket TicketID }
+
+func (a *Erase) subject() TicketID { return a.Ticket }
+
+func (a *Erase) decide(s *State, _ *Command) (*Event, error) {
+	if _, leaving := s.outbox[a.Ticket]; leaving {
+		return nil, ErrInTransit
+	}
+	slot := s.slots[a.Ticket]
+	t := *slot.ticket
+	t.Customer, t.Payload, t.Index = nil, nil, nil
+	e := ticketEvent(TicketUpdated, t, s.position(slot))
+	e.Erases = true
+	return e, nil
+}
+
+// OfPerson gives at most so many tickets, in any state, whose index has one of
+// some tags. O(n).
+func (s *State) OfPerson(tags [][]byte, limit int) []*Ticket {
+	var found []*Ticket
+	for i := range s.lines {
+		s.lines[i].each(0, func(t *Ticket) bool {
+			if t.IsOf(tags) {
+				found = append(found, t)
+			}
+			return len(found) < limit
+		})
+	}
+	return found[:min(len(found), limit)]
+}

@@ -1,0 +1,85 @@
+package directory
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+
+	"nowserving/actors/queue"
+)
+
+// Erasure is an erasure of a person that was asked for. It is known by tags
+// alone, and by none once it is done.
+type Erasure struct {
+	ID      string
+	Tags    [][]byte
+	MadeAt  time.Time
+	MadeBy  string    // user id
+	DoneAt  time.Time // zero: not yet
+	History int64     // rows of the history that were emptied
+	Tickets int64     // tickets in queues that were
+}
+
+type erasureRow struct {
+	ID      string `gorm:"primaryKey"`
+	Tags    []byte
+	MadeMs  int64
+	MadeBy  string
+	DoneMs  int64
+	History int64
+	Tickets int64
+}
+
+func (erasureRow) TableName() string { return "erasures" }
+
+func (r erasureRow) erasure() Erasure {
+	e := Erasure{
+		ID: r.ID, MadeAt: fromMillis(r.MadeMs), MadeBy: r.MadeBy, DoneAt: fromMillis(r.DoneMs), History: r.History, Tickets: r.Tickets,
+	}
+	for tag := range slices.Chunk(r.Tags, queue.TagSize) {
+		e.Tags = append(e.Tags, tag)
+	}
+	return e
+}
+
+// AddErasure keeps one to be done.
+func (d *Directory) AddErasure(ctx context.Context, e Erasure) error {
+	row := erasureRow{ID: e.ID, Tags: slices.Concat(e.Tags...), MadeMs: millis(e.MadeAt), MadeBy: e.MadeBy}
+	return d.write(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error })
+}
+
+// Erasure gives one, or ErrNotFound.
+func (d *Directory) Erasure(ctx context.Context, id string) (Erasure, error) {
+	var row erasureRow
+	if err := d.read(ctx).Where("id = ?", id).Take(&row).Error; err != nil {
+		return Erasure{}, d.fail(err)
+	}
+	return row.erasure(), nil
+}
+
+// PendingErasures gives those that are not done, the oldest first.
+func (d *Directory) PendingErasures(ctx context.Context, limit int) ([]Erasure, error) {
+	var rows []erasureRow
+	if err := d.read(ctx).Where("done_ms = 0").Order("made_ms, id").Limit(clampLimit(limit)).Find(&rows).Error; err != nil {
+		return nil, d.fail(err)
+	}
+	erasures := make([]Erasure, len(rows))
+	for i, row := range rows {
+		erasures[i] = row.erasure()
+	}
+	return erasures, nil
+}
+
+// AdvanceErasure adds to what an erasure has emptied. Done ends it, and has its
+// tags forgotten.
+func (d *Directory) AdvanceErasure(ctx context.Context, id string, history, tickets int64, done bool) error {
+	return d.write(ctx, func(tx *gorm.DB) error {
+		change := map[string]any{"history": gorm.Expr("history + ?", history), "tickets": gorm.Expr("tickets + ?", tickets)}
+		if done {
+			change["tags"], change["done_ms"] = []byte{}, millis(d.now())
+		}
+		return missing(tx.Model(&erasureRow{}).Where("id = ?", id).Updates(change))
+	})
+}

@@ -1,0 +1,134 @@
+package directory
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nowserving/actors/queue"
+)
+
+func init() {
+	historyTests["history of a person"] = testHistoryOfPerson
+	historyTests["erasures"] = testErasures
+	historyTests["lease"] = testLease
+}
+
+func tag(b byte) []byte { return bytes.Repeat([]byte{b}, queue.TagSize) }
+
+// ofPersons is a finished ticket with the tags of a phone, an e-mail and a
+// reference; 0 is none.
+func ofPersons(n uint64, phone, email, ref byte) *queue.Ticket {
+	t := done(n, queue.Time(n*10))
+	t.Customer, t.Payload = []byte("customer"), []byte("payload")
+	t.Index = slices.Concat(tag(phone), tag(email), tag(ref))
+	return t
+}
+
+func testHistoryOfPerson(t *testing.T, open opener) {
+	d := open(t, nil)
+	ctx := t.Context()
+	nobody := done(6, 60)
+	nobody.Customer = []byte("customer")
+	take(t, d, "a", finished(ofPersons(1, 1, 0, 0), ofPersons(2, 0, 1, 0), ofPersons(3, 0, 0, 1), ofPersons(4, 1, 2, 3), ofPersons(5, 2, 2, 2), nobody)...)
+	for _, c := range []struct {
+		tags [][]byte
+		want string
+	}{
+		{[][]byte{tag(1)}, "[A004 A003 A002 A001]"},
+		{[][]byte{tag(2)}, "[A005 A004]"},
+		{[][]byte{tag(3), tag(9)}, "[A004]"},
+		{[][]byte{tag(9)}, "[]"},
+		{[][]byte{{}}, "[]"}, // not those who have none
+	} {
+		rows, err := d.HistoryOfPerson(ctx, c.tags, 10)
+		check(t, err)
+		if got := fmt.Sprint(numbers(rows)); got != c.want {
+			t.Errorf("of %x: %s, want %s", c.tags, got, c.want)
+		}
+	}
+	rows, err := d.HistoryOfPerson(ctx, [][]byte{tag(1)}, 2)
+	check(t, err)
+	if got := fmt.Sprint(numbers(rows)); got != "[A004 A003]" {
+		t.Errorf("the newest two: %s", got)
+	}
+	if n, err := d.EmptyHistory(ctx, [][]byte{tag(1), tag(3)}); err != nil || n != 4 {
+		t.Errorf("%d rows emptied, %v", n, err)
+	}
+	for _, row := range listed(t, d, HistoryFilter{}, 10) {
+		left := row.Customer != nil || row.Payload != nil || row.Index != nil
+		if kept := row.Number >= "A005"; left != kept {
+			t.Errorf("%s is left with %q %q %x", row.Number, row.Customer, row.Payload, row.Index)
+		}
+		if row.FinishedAt == 0 || row.Attendant != "ann" {
+			t.Errorf("%s has lost what is nobody's", row.Number)
+		}
+	}
+	if n, err := d.EmptyHistory(ctx, [][]byte{tag(1), {}}); err != nil || n != 0 {
+		t.Errorf("a second time: %d rows, %v", n, err)
+	}
+	// Found by an index, whatever there is.
+	explain := "EXPLAIN "
+	if d.db.Name() == "sqlite" {
+		explain = "EXPLAIN QUERY PLAN "
+	}
+	for i, column := range tagColumns {
+		var plan []map[string]any
+		check(t, d.read(ctx).Raw(explain+"SELECT id FROM history WHERE "+ofPerson(column), [][]byte{tag(1)}).Scan(&plan).Error)
+		if said := fmt.Sprintf("%s", plan); !strings.Contains(said, []string{"history_phone", "history_email", "history_ref"}[i]) {
+			t.Errorf("%s: %s", column, said)
+		}
+	}
+}
+
+func testErasures(t *testing.T, open opener) {
+	now := time.UnixMilli(1_763_800_000_000).UTC()
+	d := open(t, func() time.Time { return now })
+	ctx := t.Context()
+	asked := Erasure{ID: "e1", Tags: [][]byte{tag(1), tag(2)}, MadeAt: now, MadeBy: "u1"}
+	check(t, d.AddErasure(ctx, asked))
+	check(t, d.AddErasure(ctx, Erasure{ID: "e0", Tags: [][]byte{tag(3)}, MadeAt: now.Add(time.Second), MadeBy: "u2"}))
+	pending, err := d.PendingErasures(ctx, 10)
+	check(t, err)
+	if len(pending) != 2 || fmt.Sprint(pending[0]) != fmt.Sprint(asked) {
+		t.Fatalf("pending: %v", pending)
+	}
+	check(t, d.AdvanceErasure(ctx, "e1", 2, 3, false))
+	now = now.Add(time.Hour)
+	check(t, d.AdvanceErasure(ctx, "e1", 1, 0, true))
+	got, err := d.Erasure(ctx, "e1")
+	check(t, err)
+	if got.History != 3 || got.Tickets != 3 || !got.DoneAt.Equal(now) || len(got.Tags) != 0 || got.MadeBy != "u1" {
+		t.Errorf("done it is %+v", got)
+	}
+	if pending, err := d.PendingErasures(ctx, 10); err != nil || len(pending) != 1 || pending[0].ID != "e0" {
+		t.Errorf("pending: %v, %v", pending, err)
+	}
+	_, err = d.Erasure(ctx, "e9")
+	want(t, err, ErrNotFound)
+	want(t, d.AdvanceErasure(ctx, "e9", 0, 0, true), ErrNotFound)
+}
+
+func testLease(t *testing.T, open opener) {
+	now := time.UnixMilli(1_763_800_000_000)
+	d := open(t, func() time.Time { return now })
+	take := func(name, holder string, want bool) {
+		t.Helper()
+		if held, err := d.Lease(t.Context(), name, holder, time.Minute); err != nil || held != want {
+			t.Errorf("%s takes %s: %v, %v", holder, name, held, err)
+		}
+	}
+	take("work", "a", true)
+	take("work", "b", false)
+	take("other", "b", true)
+	now = now.Add(time.Minute)
+	take("work", "a", true) // renewed
+	now = now.Add(time.Minute)
+	take("work", "b", false)
+	now = now.Add(time.Millisecond)
+	take("work", "b", true)
+	take("work", "a", false)
+}
