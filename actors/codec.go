@@ -154,6 +154,15 @@ func TicketToMessage(t *queue.Ticket) *messages.Ticket {
 	if t.Visit != t.ID {
 		m.Visit = t.Visit[:]
 	}
+	if len(t.Trail) > 0 {
+		m.Trail = make([]*messages.Step, len(t.Trail))
+		steps := make([]messages.Step, len(t.Trail))
+		for i := range t.Trail {
+			s := &t.Trail[i]
+			m.Trail[i] = &steps[i]
+			steps[i].Version, steps[i].At, steps[i].Kind, steps[i].By = s.Version, int64(s.At), messages.EventKind(s.Kind), s.By
+		}
+	}
 	if !t.TransferredFrom.IsZero() {
 		m.TransferredFrom = t.TransferredFrom[:]
 	}
@@ -177,6 +186,12 @@ func TicketFromMessage(m *messages.Ticket) (*queue.Ticket, error) {
 		EnqueuedAt: queue.Time(m.EnqueuedAt), CalledAt: queue.Time(m.CalledAt),
 		StartedAt: queue.Time(m.StartedAt), FinishedAt: queue.Time(m.FinishedAt),
 		TransferQueue: queue.ID(m.TransferQueue), Reason: m.Reason, Outcome: m.Outcome, Index: m.Index,
+	}
+	if len(m.Trail) > 0 {
+		t.Trail = make([]queue.Step, len(m.Trail))
+		for i, s := range m.Trail {
+			t.Trail[i] = queue.Step{Version: s.GetVersion(), At: queue.Time(s.GetAt()), Kind: queue.Kind(s.GetKind()), By: s.GetBy()}
+		}
 	}
 	t.Visit = t.ID
 	if len(m.Visit) == 16 {

@@ -152,7 +152,8 @@ func goldenCommandV2() *messages.Command {
 // Version 3 has the index of customers, and erases.
 func goldenEntryV3() *messages.Entry {
 	e := goldenEntryV2()
-	e.Events[1].Ticket.Index, e.Events[1].Erases = id16(9), true
+	t := e.Events[1].Ticket
+	t.Index, t.Trail, e.Events[1].Erases = id16(9), []*messages.Step{{Version: 7, At: 1763800000000, Kind: 1, By: "u1"}}, true
 	return e
 }
 

@@ -323,6 +323,7 @@ type Ticket struct {
 	Reason          string                 `protobuf:"bytes,21,opt,name=reason,proto3" json:"reason,omitempty"`
 	Outcome         string                 `protobuf:"bytes,22,opt,name=outcome,proto3" json:"outcome,omitempty"`
 	Index           []byte                 `protobuf:"bytes,23,opt,name=index,proto3" json:"index,omitempty"` // of the customer; see queue.Ticket
+	Trail           []*Step                `protobuf:"bytes,24,rep,name=trail,proto3" json:"trail,omitempty"` // its events; where there are many, the first and the newest
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -518,6 +519,82 @@ func (x *Ticket) GetIndex() []byte {
 	return nil
 }
 
+func (x *Ticket) GetTrail() []*Step {
+	if x != nil {
+		return x.Trail
+	}
+	return nil
+}
+
+// Step: one event of a ticket's way.
+type Step struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	Kind          EventKind              `protobuf:"varint,3,opt,name=kind,proto3,enum=nowserving.messages.v1.EventKind" json:"kind,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_queue_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Step) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Step) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Step) GetKind() EventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return EventKind_EVENT_KIND_UNSPECIFIED
+}
+
+func (x *Step) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 type Config struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Name              string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -534,7 +611,7 @@ type Config struct {
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_queue_proto_msgTypes[1]
+	mi := &file_queue_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +623,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[1]
+	mi := &file_queue_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +636,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{1}
+	return file_queue_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Config) GetName() string {
@@ -645,7 +722,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_queue_proto_msgTypes[2]
+	mi := &file_queue_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +734,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[2]
+	mi := &file_queue_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +747,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{2}
+	return file_queue_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Event) GetVersion() uint64 {
@@ -811,7 +888,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_queue_proto_msgTypes[3]
+	mi := &file_queue_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +900,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[3]
+	mi := &file_queue_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +913,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{3}
+	return file_queue_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Entry) GetEpoch() string {
@@ -866,7 +943,7 @@ type Remembered struct {
 
 func (x *Remembered) Reset() {
 	*x = Remembered{}
-	mi := &file_queue_proto_msgTypes[4]
+	mi := &file_queue_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +955,7 @@ func (x *Remembered) String() string {
 func (*Remembered) ProtoMessage() {}
 
 func (x *Remembered) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[4]
+	mi := &file_queue_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +968,7 @@ func (x *Remembered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remembered.ProtoReflect.Descriptor instead.
 func (*Remembered) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{4}
+	return file_queue_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Remembered) GetOp() []byte {
@@ -955,7 +1032,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_queue_proto_msgTypes[5]
+	mi := &file_queue_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1044,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[5]
+	mi := &file_queue_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1057,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{5}
+	return file_queue_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Snapshot) GetId() string {
@@ -1114,7 +1191,7 @@ type Issued struct {
 
 func (x *Issued) Reset() {
 	*x = Issued{}
-	mi := &file_queue_proto_msgTypes[6]
+	mi := &file_queue_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1203,7 @@ func (x *Issued) String() string {
 func (*Issued) ProtoMessage() {}
 
 func (x *Issued) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[6]
+	mi := &file_queue_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1216,7 @@ func (x *Issued) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issued.ProtoReflect.Descriptor instead.
 func (*Issued) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{6}
+	return file_queue_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Issued) GetPrefix() string {
@@ -1202,7 +1279,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_queue_proto_msgTypes[7]
+	mi := &file_queue_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1291,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[7]
+	mi := &file_queue_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1304,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{7}
+	return file_queue_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Command) GetQueue() string {
@@ -1592,7 +1669,7 @@ type Create struct {
 
 func (x *Create) Reset() {
 	*x = Create{}
-	mi := &file_queue_proto_msgTypes[8]
+	mi := &file_queue_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1681,7 @@ func (x *Create) String() string {
 func (*Create) ProtoMessage() {}
 
 func (x *Create) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[8]
+	mi := &file_queue_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1694,7 @@ func (x *Create) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Create.ProtoReflect.Descriptor instead.
 func (*Create) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{8}
+	return file_queue_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Create) GetEpoch() string {
@@ -1644,7 +1721,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_queue_proto_msgTypes[9]
+	mi := &file_queue_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1733,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[9]
+	mi := &file_queue_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1746,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{9}
+	return file_queue_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Configure) GetFields() uint32 {
@@ -1695,7 +1772,7 @@ type SetStatus struct {
 
 func (x *SetStatus) Reset() {
 	*x = SetStatus{}
-	mi := &file_queue_proto_msgTypes[10]
+	mi := &file_queue_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1784,7 @@ func (x *SetStatus) String() string {
 func (*SetStatus) ProtoMessage() {}
 
 func (x *SetStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[10]
+	mi := &file_queue_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1797,7 @@ func (x *SetStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStatus.ProtoReflect.Descriptor instead.
 func (*SetStatus) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{10}
+	return file_queue_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetStatus) GetStatus() Status {
@@ -1738,7 +1815,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_queue_proto_msgTypes[11]
+	mi := &file_queue_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1827,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[11]
+	mi := &file_queue_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1840,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{11}
+	return file_queue_proto_rawDescGZIP(), []int{12}
 }
 
 type Enqueue struct {
@@ -1781,7 +1858,7 @@ type Enqueue struct {
 
 func (x *Enqueue) Reset() {
 	*x = Enqueue{}
-	mi := &file_queue_proto_msgTypes[12]
+	mi := &file_queue_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1870,7 @@ func (x *Enqueue) String() string {
 func (*Enqueue) ProtoMessage() {}
 
 func (x *Enqueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[12]
+	mi := &file_queue_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1883,7 @@ func (x *Enqueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enqueue.ProtoReflect.Descriptor instead.
 func (*Enqueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{12}
+	return file_queue_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Enqueue) GetId() []byte {
@@ -1870,7 +1947,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_queue_proto_msgTypes[13]
+	mi := &file_queue_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1959,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[13]
+	mi := &file_queue_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +1972,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{13}
+	return file_queue_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Move) GetTicket() []byte {
@@ -1936,7 +2013,7 @@ type Remove struct {
 
 func (x *Remove) Reset() {
 	*x = Remove{}
-	mi := &file_queue_proto_msgTypes[14]
+	mi := &file_queue_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2025,7 @@ func (x *Remove) String() string {
 func (*Remove) ProtoMessage() {}
 
 func (x *Remove) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[14]
+	mi := &file_queue_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2038,7 @@ func (x *Remove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remove.ProtoReflect.Descriptor instead.
 func (*Remove) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{14}
+	return file_queue_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Remove) GetTicket() []byte {
@@ -1987,7 +2064,7 @@ type CallNext struct {
 
 func (x *CallNext) Reset() {
 	*x = CallNext{}
-	mi := &file_queue_proto_msgTypes[15]
+	mi := &file_queue_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2076,7 @@ func (x *CallNext) String() string {
 func (*CallNext) ProtoMessage() {}
 
 func (x *CallNext) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[15]
+	mi := &file_queue_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2089,7 @@ func (x *CallNext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallNext.ProtoReflect.Descriptor instead.
 func (*CallNext) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{15}
+	return file_queue_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CallNext) GetDesk() string {
@@ -2032,7 +2109,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_queue_proto_msgTypes[16]
+	mi := &file_queue_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2121,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[16]
+	mi := &file_queue_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2134,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{16}
+	return file_queue_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Call) GetTicket() []byte {
@@ -2083,7 +2160,7 @@ type Recall struct {
 
 func (x *Recall) Reset() {
 	*x = Recall{}
-	mi := &file_queue_proto_msgTypes[17]
+	mi := &file_queue_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2172,7 @@ func (x *Recall) String() string {
 func (*Recall) ProtoMessage() {}
 
 func (x *Recall) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[17]
+	mi := &file_queue_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2185,7 @@ func (x *Recall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recall.ProtoReflect.Descriptor instead.
 func (*Recall) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{17}
+	return file_queue_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Recall) GetTicket() []byte {
@@ -2127,7 +2204,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_queue_proto_msgTypes[18]
+	mi := &file_queue_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2216,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[18]
+	mi := &file_queue_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2229,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{18}
+	return file_queue_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Start) GetTicket() []byte {
@@ -2172,7 +2249,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_queue_proto_msgTypes[19]
+	mi := &file_queue_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2261,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[19]
+	mi := &file_queue_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2274,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{19}
+	return file_queue_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Complete) GetTicket() []byte {
@@ -2223,7 +2300,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_queue_proto_msgTypes[20]
+	mi := &file_queue_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2312,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[20]
+	mi := &file_queue_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2325,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{20}
+	return file_queue_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Hold) GetTicket() []byte {
@@ -2267,7 +2344,7 @@ type NoShow struct {
 
 func (x *NoShow) Reset() {
 	*x = NoShow{}
-	mi := &file_queue_proto_msgTypes[21]
+	mi := &file_queue_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2356,7 @@ func (x *NoShow) String() string {
 func (*NoShow) ProtoMessage() {}
 
 func (x *NoShow) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[21]
+	mi := &file_queue_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2369,7 @@ func (x *NoShow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NoShow.ProtoReflect.Descriptor instead.
 func (*NoShow) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{21}
+	return file_queue_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NoShow) GetTicket() []byte {
@@ -2312,7 +2389,7 @@ type Requeue struct {
 
 func (x *Requeue) Reset() {
 	*x = Requeue{}
-	mi := &file_queue_proto_msgTypes[22]
+	mi := &file_queue_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2401,7 @@ func (x *Requeue) String() string {
 func (*Requeue) ProtoMessage() {}
 
 func (x *Requeue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[22]
+	mi := &file_queue_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2414,7 @@ func (x *Requeue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requeue.ProtoReflect.Descriptor instead.
 func (*Requeue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{22}
+	return file_queue_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Requeue) GetTicket() []byte {
@@ -2365,7 +2442,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_queue_proto_msgTypes[23]
+	mi := &file_queue_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2454,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[23]
+	mi := &file_queue_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2467,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{23}
+	return file_queue_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Transfer) GetTicket() []byte {
@@ -2429,7 +2506,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_queue_proto_msgTypes[24]
+	mi := &file_queue_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2441,7 +2518,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[24]
+	mi := &file_queue_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2454,7 +2531,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{24}
+	return file_queue_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Update) GetTicket() []byte {
@@ -2516,7 +2593,7 @@ type Erase struct {
 
 func (x *Erase) Reset() {
 	*x = Erase{}
-	mi := &file_queue_proto_msgTypes[25]
+	mi := &file_queue_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2605,7 @@ func (x *Erase) String() string {
 func (*Erase) ProtoMessage() {}
 
 func (x *Erase) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[25]
+	mi := &file_queue_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2618,7 @@ func (x *Erase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Erase.ProtoReflect.Descriptor instead.
 func (*Erase) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{25}
+	return file_queue_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Erase) GetTicket() []byte {
@@ -2561,7 +2638,7 @@ type Arrive struct {
 
 func (x *Arrive) Reset() {
 	*x = Arrive{}
-	mi := &file_queue_proto_msgTypes[26]
+	mi := &file_queue_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2650,7 @@ func (x *Arrive) String() string {
 func (*Arrive) ProtoMessage() {}
 
 func (x *Arrive) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[26]
+	mi := &file_queue_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2663,7 @@ func (x *Arrive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrive.ProtoReflect.Descriptor instead.
 func (*Arrive) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{26}
+	return file_queue_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Arrive) GetOld() *Ticket {
@@ -2608,7 +2685,7 @@ type KeepPlace struct {
 
 func (x *KeepPlace) Reset() {
 	*x = KeepPlace{}
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2697,7 @@ func (x *KeepPlace) String() string {
 func (*KeepPlace) ProtoMessage() {}
 
 func (x *KeepPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[27]
+	mi := &file_queue_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2710,7 @@ func (x *KeepPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepPlace.ProtoReflect.Descriptor instead.
 func (*KeepPlace) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{27}
+	return file_queue_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *KeepPlace) GetQueue() string {
@@ -2667,7 +2744,7 @@ type News struct {
 
 func (x *News) Reset() {
 	*x = News{}
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2756,7 @@ func (x *News) String() string {
 func (*News) ProtoMessage() {}
 
 func (x *News) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[28]
+	mi := &file_queue_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2769,7 @@ func (x *News) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use News.ProtoReflect.Descriptor instead.
 func (*News) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{28}
+	return file_queue_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *News) GetVersions() map[string]uint64 {
@@ -2714,7 +2791,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2803,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[29]
+	mi := &file_queue_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2816,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{29}
+	return file_queue_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Problem) GetCode() string {
@@ -2773,7 +2850,7 @@ type FieldError struct {
 
 func (x *FieldError) Reset() {
 	*x = FieldError{}
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2862,7 @@ func (x *FieldError) String() string {
 func (*FieldError) ProtoMessage() {}
 
 func (x *FieldError) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[30]
+	mi := &file_queue_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2875,7 @@ func (x *FieldError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldError.ProtoReflect.Descriptor instead.
 func (*FieldError) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{30}
+	return file_queue_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FieldError) GetField() string {
@@ -2829,7 +2906,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +2918,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[31]
+	mi := &file_queue_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +2931,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{31}
+	return file_queue_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Answer) GetProblem() *Problem {
@@ -2906,7 +2983,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +2995,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[32]
+	mi := &file_queue_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3008,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{32}
+	return file_queue_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Batch) GetQueue() string {
@@ -2965,7 +3042,7 @@ type BatchAnswer struct {
 
 func (x *BatchAnswer) Reset() {
 	*x = BatchAnswer{}
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2977,7 +3054,7 @@ func (x *BatchAnswer) String() string {
 func (*BatchAnswer) ProtoMessage() {}
 
 func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[33]
+	mi := &file_queue_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2990,7 +3067,7 @@ func (x *BatchAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchAnswer.ProtoReflect.Descriptor instead.
 func (*BatchAnswer) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{33}
+	return file_queue_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BatchAnswer) GetAnswers() []*Answer {
@@ -3018,7 +3095,7 @@ type Read struct {
 
 func (x *Read) Reset() {
 	*x = Read{}
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3107,7 @@ func (x *Read) String() string {
 func (*Read) ProtoMessage() {}
 
 func (x *Read) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[34]
+	mi := &file_queue_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3120,7 @@ func (x *Read) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Read.ProtoReflect.Descriptor instead.
 func (*Read) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{34}
+	return file_queue_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Read) GetQueue() string {
@@ -3147,7 +3224,7 @@ type ReadQueue struct {
 
 func (x *ReadQueue) Reset() {
 	*x = ReadQueue{}
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3159,7 +3236,7 @@ func (x *ReadQueue) String() string {
 func (*ReadQueue) ProtoMessage() {}
 
 func (x *ReadQueue) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[35]
+	mi := &file_queue_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3172,7 +3249,7 @@ func (x *ReadQueue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadQueue.ProtoReflect.Descriptor instead.
 func (*ReadQueue) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{35}
+	return file_queue_proto_rawDescGZIP(), []int{36}
 }
 
 type ReadTicket struct {
@@ -3184,7 +3261,7 @@ type ReadTicket struct {
 
 func (x *ReadTicket) Reset() {
 	*x = ReadTicket{}
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3273,7 @@ func (x *ReadTicket) String() string {
 func (*ReadTicket) ProtoMessage() {}
 
 func (x *ReadTicket) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[36]
+	mi := &file_queue_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3286,7 @@ func (x *ReadTicket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTicket.ProtoReflect.Descriptor instead.
 func (*ReadTicket) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{36}
+	return file_queue_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadTicket) GetId() []byte {
@@ -3232,7 +3309,7 @@ type ReadList struct {
 
 func (x *ReadList) Reset() {
 	*x = ReadList{}
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3321,7 @@ func (x *ReadList) String() string {
 func (*ReadList) ProtoMessage() {}
 
 func (x *ReadList) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[37]
+	mi := &file_queue_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3334,7 @@ func (x *ReadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadList.ProtoReflect.Descriptor instead.
 func (*ReadList) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{37}
+	return file_queue_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadList) GetStates() []TicketState {
@@ -3300,7 +3377,7 @@ type ListCursor struct {
 
 func (x *ListCursor) Reset() {
 	*x = ListCursor{}
-	mi := &file_queue_proto_msgTypes[38]
+	mi := &file_queue_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3389,7 @@ func (x *ListCursor) String() string {
 func (*ListCursor) ProtoMessage() {}
 
 func (x *ListCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[38]
+	mi := &file_queue_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3402,7 @@ func (x *ListCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCursor.ProtoReflect.Descriptor instead.
 func (*ListCursor) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{38}
+	return file_queue_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListCursor) GetState() TicketState {
@@ -3362,7 +3439,7 @@ type ReadSnapshot struct {
 
 func (x *ReadSnapshot) Reset() {
 	*x = ReadSnapshot{}
-	mi := &file_queue_proto_msgTypes[39]
+	mi := &file_queue_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3374,7 +3451,7 @@ func (x *ReadSnapshot) String() string {
 func (*ReadSnapshot) ProtoMessage() {}
 
 func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[39]
+	mi := &file_queue_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3387,7 +3464,7 @@ func (x *ReadSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSnapshot.ProtoReflect.Descriptor instead.
 func (*ReadSnapshot) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{39}
+	return file_queue_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReadSnapshot) GetWaitingLimit() uint32 {
@@ -3422,7 +3499,7 @@ type ReadPerson struct {
 
 func (x *ReadPerson) Reset() {
 	*x = ReadPerson{}
-	mi := &file_queue_proto_msgTypes[40]
+	mi := &file_queue_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +3511,7 @@ func (x *ReadPerson) String() string {
 func (*ReadPerson) ProtoMessage() {}
 
 func (x *ReadPerson) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[40]
+	mi := &file_queue_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +3524,7 @@ func (x *ReadPerson) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadPerson.ProtoReflect.Descriptor instead.
 func (*ReadPerson) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{40}
+	return file_queue_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReadPerson) GetTags() [][]byte {
@@ -3475,7 +3552,7 @@ type Purge struct {
 
 func (x *Purge) Reset() {
 	*x = Purge{}
-	mi := &file_queue_proto_msgTypes[41]
+	mi := &file_queue_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +3564,7 @@ func (x *Purge) String() string {
 func (*Purge) ProtoMessage() {}
 
 func (x *Purge) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[41]
+	mi := &file_queue_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +3577,7 @@ func (x *Purge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Purge.ProtoReflect.Descriptor instead.
 func (*Purge) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{41}
+	return file_queue_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Purge) GetQueue() string {
@@ -3522,7 +3599,7 @@ type Purged struct {
 
 func (x *Purged) Reset() {
 	*x = Purged{}
-	mi := &file_queue_proto_msgTypes[42]
+	mi := &file_queue_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3534,7 +3611,7 @@ func (x *Purged) String() string {
 func (*Purged) ProtoMessage() {}
 
 func (x *Purged) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[42]
+	mi := &file_queue_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3547,7 +3624,7 @@ func (x *Purged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Purged.ProtoReflect.Descriptor instead.
 func (*Purged) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{42}
+	return file_queue_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Purged) GetProblem() *Problem {
@@ -3581,7 +3658,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[43]
+	mi := &file_queue_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +3670,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[43]
+	mi := &file_queue_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +3683,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{43}
+	return file_queue_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3646,7 +3723,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[44]
+	mi := &file_queue_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +3735,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[44]
+	mi := &file_queue_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +3748,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{44}
+	return file_queue_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3776,7 +3853,7 @@ var File_queue_proto protoreflect.FileDescriptor
 
 const file_queue_proto_rawDesc = "" +
 	"\n" +
-	"\vqueue.proto\x12\x16nowserving.messages.v1\"\xcd\x05\n" +
+	"\vqueue.proto\x12\x16nowserving.messages.v1\"\x81\x06\n" +
 	"\x06Ticket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05visit\x18\x02 \x01(\fR\x05visit\x12\x16\n" +
@@ -3805,7 +3882,13 @@ const file_queue_proto_rawDesc = "" +
 	"\x0etransfer_queue\x18\x14 \x01(\tR\rtransferQueue\x12\x16\n" +
 	"\x06reason\x18\x15 \x01(\tR\x06reason\x12\x18\n" +
 	"\aoutcome\x18\x16 \x01(\tR\aoutcome\x12\x14\n" +
-	"\x05index\x18\x17 \x01(\fR\x05index\"\xef\x01\n" +
+	"\x05index\x18\x17 \x01(\fR\x05index\x122\n" +
+	"\x05trail\x18\x18 \x03(\v2\x1c.nowserving.messages.v1.StepR\x05trail\"w\n" +
+	"\x04Step\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x125\n" +
+	"\x04kind\x18\x03 \x01(\x0e2!.nowserving.messages.v1.EventKindR\x04kind\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"\xef\x01\n" +
 	"\x06Config\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x1a\n" +
@@ -4106,128 +4189,131 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_queue_proto_goTypes = []any{
 	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
 	(Source)(0),          // 1: nowserving.messages.v1.Source
 	(Status)(0),          // 2: nowserving.messages.v1.Status
 	(EventKind)(0),       // 3: nowserving.messages.v1.EventKind
 	(*Ticket)(nil),       // 4: nowserving.messages.v1.Ticket
-	(*Config)(nil),       // 5: nowserving.messages.v1.Config
-	(*Event)(nil),        // 6: nowserving.messages.v1.Event
-	(*Entry)(nil),        // 7: nowserving.messages.v1.Entry
-	(*Remembered)(nil),   // 8: nowserving.messages.v1.Remembered
-	(*Snapshot)(nil),     // 9: nowserving.messages.v1.Snapshot
-	(*Issued)(nil),       // 10: nowserving.messages.v1.Issued
-	(*Command)(nil),      // 11: nowserving.messages.v1.Command
-	(*Create)(nil),       // 12: nowserving.messages.v1.Create
-	(*Configure)(nil),    // 13: nowserving.messages.v1.Configure
-	(*SetStatus)(nil),    // 14: nowserving.messages.v1.SetStatus
-	(*Delete)(nil),       // 15: nowserving.messages.v1.Delete
-	(*Enqueue)(nil),      // 16: nowserving.messages.v1.Enqueue
-	(*Move)(nil),         // 17: nowserving.messages.v1.Move
-	(*Remove)(nil),       // 18: nowserving.messages.v1.Remove
-	(*CallNext)(nil),     // 19: nowserving.messages.v1.CallNext
-	(*Call)(nil),         // 20: nowserving.messages.v1.Call
-	(*Recall)(nil),       // 21: nowserving.messages.v1.Recall
-	(*Start)(nil),        // 22: nowserving.messages.v1.Start
-	(*Complete)(nil),     // 23: nowserving.messages.v1.Complete
-	(*Hold)(nil),         // 24: nowserving.messages.v1.Hold
-	(*NoShow)(nil),       // 25: nowserving.messages.v1.NoShow
-	(*Requeue)(nil),      // 26: nowserving.messages.v1.Requeue
-	(*Transfer)(nil),     // 27: nowserving.messages.v1.Transfer
-	(*Update)(nil),       // 28: nowserving.messages.v1.Update
-	(*Erase)(nil),        // 29: nowserving.messages.v1.Erase
-	(*Arrive)(nil),       // 30: nowserving.messages.v1.Arrive
-	(*KeepPlace)(nil),    // 31: nowserving.messages.v1.KeepPlace
-	(*News)(nil),         // 32: nowserving.messages.v1.News
-	(*Problem)(nil),      // 33: nowserving.messages.v1.Problem
-	(*FieldError)(nil),   // 34: nowserving.messages.v1.FieldError
-	(*Answer)(nil),       // 35: nowserving.messages.v1.Answer
-	(*Batch)(nil),        // 36: nowserving.messages.v1.Batch
-	(*BatchAnswer)(nil),  // 37: nowserving.messages.v1.BatchAnswer
-	(*Read)(nil),         // 38: nowserving.messages.v1.Read
-	(*ReadQueue)(nil),    // 39: nowserving.messages.v1.ReadQueue
-	(*ReadTicket)(nil),   // 40: nowserving.messages.v1.ReadTicket
-	(*ReadList)(nil),     // 41: nowserving.messages.v1.ReadList
-	(*ListCursor)(nil),   // 42: nowserving.messages.v1.ListCursor
-	(*ReadSnapshot)(nil), // 43: nowserving.messages.v1.ReadSnapshot
-	(*ReadPerson)(nil),   // 44: nowserving.messages.v1.ReadPerson
-	(*Purge)(nil),        // 45: nowserving.messages.v1.Purge
-	(*Purged)(nil),       // 46: nowserving.messages.v1.Purged
-	(*Placed)(nil),       // 47: nowserving.messages.v1.Placed
-	(*View)(nil),         // 48: nowserving.messages.v1.View
-	nil,                  // 49: nowserving.messages.v1.News.VersionsEntry
+	(*Step)(nil),         // 5: nowserving.messages.v1.Step
+	(*Config)(nil),       // 6: nowserving.messages.v1.Config
+	(*Event)(nil),        // 7: nowserving.messages.v1.Event
+	(*Entry)(nil),        // 8: nowserving.messages.v1.Entry
+	(*Remembered)(nil),   // 9: nowserving.messages.v1.Remembered
+	(*Snapshot)(nil),     // 10: nowserving.messages.v1.Snapshot
+	(*Issued)(nil),       // 11: nowserving.messages.v1.Issued
+	(*Command)(nil),      // 12: nowserving.messages.v1.Command
+	(*Create)(nil),       // 13: nowserving.messages.v1.Create
+	(*Configure)(nil),    // 14: nowserving.messages.v1.Configure
+	(*SetStatus)(nil),    // 15: nowserving.messages.v1.SetStatus
+	(*Delete)(nil),       // 16: nowserving.messages.v1.Delete
+	(*Enqueue)(nil),      // 17: nowserving.messages.v1.Enqueue
+	(*Move)(nil),         // 18: nowserving.messages.v1.Move
+	(*Remove)(nil),       // 19: nowserving.messages.v1.Remove
+	(*CallNext)(nil),     // 20: nowserving.messages.v1.CallNext
+	(*Call)(nil),         // 21: nowserving.messages.v1.Call
+	(*Recall)(nil),       // 22: nowserving.messages.v1.Recall
+	(*Start)(nil),        // 23: nowserving.messages.v1.Start
+	(*Complete)(nil),     // 24: nowserving.messages.v1.Complete
+	(*Hold)(nil),         // 25: nowserving.messages.v1.Hold
+	(*NoShow)(nil),       // 26: nowserving.messages.v1.NoShow
+	(*Requeue)(nil),      // 27: nowserving.messages.v1.Requeue
+	(*Transfer)(nil),     // 28: nowserving.messages.v1.Transfer
+	(*Update)(nil),       // 29: nowserving.messages.v1.Update
+	(*Erase)(nil),        // 30: nowserving.messages.v1.Erase
+	(*Arrive)(nil),       // 31: nowserving.messages.v1.Arrive
+	(*KeepPlace)(nil),    // 32: nowserving.messages.v1.KeepPlace
+	(*News)(nil),         // 33: nowserving.messages.v1.News
+	(*Problem)(nil),      // 34: nowserving.messages.v1.Problem
+	(*FieldError)(nil),   // 35: nowserving.messages.v1.FieldError
+	(*Answer)(nil),       // 36: nowserving.messages.v1.Answer
+	(*Batch)(nil),        // 37: nowserving.messages.v1.Batch
+	(*BatchAnswer)(nil),  // 38: nowserving.messages.v1.BatchAnswer
+	(*Read)(nil),         // 39: nowserving.messages.v1.Read
+	(*ReadQueue)(nil),    // 40: nowserving.messages.v1.ReadQueue
+	(*ReadTicket)(nil),   // 41: nowserving.messages.v1.ReadTicket
+	(*ReadList)(nil),     // 42: nowserving.messages.v1.ReadList
+	(*ListCursor)(nil),   // 43: nowserving.messages.v1.ListCursor
+	(*ReadSnapshot)(nil), // 44: nowserving.messages.v1.ReadSnapshot
+	(*ReadPerson)(nil),   // 45: nowserving.messages.v1.ReadPerson
+	(*Purge)(nil),        // 46: nowserving.messages.v1.Purge
+	(*Purged)(nil),       // 47: nowserving.messages.v1.Purged
+	(*Placed)(nil),       // 48: nowserving.messages.v1.Placed
+	(*View)(nil),         // 49: nowserving.messages.v1.View
+	nil,                  // 50: nowserving.messages.v1.News.VersionsEntry
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
 	1,  // 1: nowserving.messages.v1.Ticket.source:type_name -> nowserving.messages.v1.Source
-	3,  // 2: nowserving.messages.v1.Event.kind:type_name -> nowserving.messages.v1.EventKind
-	4,  // 3: nowserving.messages.v1.Event.ticket:type_name -> nowserving.messages.v1.Ticket
-	5,  // 4: nowserving.messages.v1.Event.config:type_name -> nowserving.messages.v1.Config
-	2,  // 5: nowserving.messages.v1.Event.status:type_name -> nowserving.messages.v1.Status
-	6,  // 6: nowserving.messages.v1.Entry.events:type_name -> nowserving.messages.v1.Event
-	5,  // 7: nowserving.messages.v1.Snapshot.config:type_name -> nowserving.messages.v1.Config
-	2,  // 8: nowserving.messages.v1.Snapshot.status:type_name -> nowserving.messages.v1.Status
-	4,  // 9: nowserving.messages.v1.Snapshot.tickets:type_name -> nowserving.messages.v1.Ticket
-	8,  // 10: nowserving.messages.v1.Snapshot.keys:type_name -> nowserving.messages.v1.Remembered
-	8,  // 11: nowserving.messages.v1.Snapshot.arrivals:type_name -> nowserving.messages.v1.Remembered
-	4,  // 12: nowserving.messages.v1.Snapshot.outbox:type_name -> nowserving.messages.v1.Ticket
-	10, // 13: nowserving.messages.v1.Snapshot.issued:type_name -> nowserving.messages.v1.Issued
-	8,  // 14: nowserving.messages.v1.Snapshot.recents:type_name -> nowserving.messages.v1.Remembered
-	12, // 15: nowserving.messages.v1.Command.create:type_name -> nowserving.messages.v1.Create
-	13, // 16: nowserving.messages.v1.Command.configure:type_name -> nowserving.messages.v1.Configure
-	14, // 17: nowserving.messages.v1.Command.set_status:type_name -> nowserving.messages.v1.SetStatus
-	15, // 18: nowserving.messages.v1.Command.delete:type_name -> nowserving.messages.v1.Delete
-	16, // 19: nowserving.messages.v1.Command.enqueue:type_name -> nowserving.messages.v1.Enqueue
-	17, // 20: nowserving.messages.v1.Command.move:type_name -> nowserving.messages.v1.Move
-	18, // 21: nowserving.messages.v1.Command.remove:type_name -> nowserving.messages.v1.Remove
-	19, // 22: nowserving.messages.v1.Command.call_next:type_name -> nowserving.messages.v1.CallNext
-	20, // 23: nowserving.messages.v1.Command.call:type_name -> nowserving.messages.v1.Call
-	21, // 24: nowserving.messages.v1.Command.recall:type_name -> nowserving.messages.v1.Recall
-	22, // 25: nowserving.messages.v1.Command.start:type_name -> nowserving.messages.v1.Start
-	23, // 26: nowserving.messages.v1.Command.complete:type_name -> nowserving.messages.v1.Complete
-	24, // 27: nowserving.messages.v1.Command.hold:type_name -> nowserving.messages.v1.Hold
-	25, // 28: nowserving.messages.v1.Command.no_show:type_name -> nowserving.messages.v1.NoShow
-	26, // 29: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
-	27, // 30: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
-	28, // 31: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
-	30, // 32: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
-	29, // 33: nowserving.messages.v1.Command.erase:type_name -> nowserving.messages.v1.Erase
-	5,  // 34: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
-	5,  // 35: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
-	2,  // 36: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
-	1,  // 37: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
-	4,  // 38: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	49, // 39: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
-	34, // 40: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
-	33, // 41: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 42: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
-	6,  // 43: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
-	11, // 44: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
-	35, // 45: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
-	39, // 46: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
-	40, // 47: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
-	41, // 48: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
-	43, // 49: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
-	44, // 50: nowserving.messages.v1.Read.person:type_name -> nowserving.messages.v1.ReadPerson
-	0,  // 51: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	42, // 52: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 53: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	33, // 54: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
-	4,  // 55: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	33, // 56: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	5,  // 57: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 58: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	47, // 59: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	42, // 60: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 61: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 62: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	63, // [63:63] is the sub-list for method output_type
-	63, // [63:63] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	5,  // 2: nowserving.messages.v1.Ticket.trail:type_name -> nowserving.messages.v1.Step
+	3,  // 3: nowserving.messages.v1.Step.kind:type_name -> nowserving.messages.v1.EventKind
+	3,  // 4: nowserving.messages.v1.Event.kind:type_name -> nowserving.messages.v1.EventKind
+	4,  // 5: nowserving.messages.v1.Event.ticket:type_name -> nowserving.messages.v1.Ticket
+	6,  // 6: nowserving.messages.v1.Event.config:type_name -> nowserving.messages.v1.Config
+	2,  // 7: nowserving.messages.v1.Event.status:type_name -> nowserving.messages.v1.Status
+	7,  // 8: nowserving.messages.v1.Entry.events:type_name -> nowserving.messages.v1.Event
+	6,  // 9: nowserving.messages.v1.Snapshot.config:type_name -> nowserving.messages.v1.Config
+	2,  // 10: nowserving.messages.v1.Snapshot.status:type_name -> nowserving.messages.v1.Status
+	4,  // 11: nowserving.messages.v1.Snapshot.tickets:type_name -> nowserving.messages.v1.Ticket
+	9,  // 12: nowserving.messages.v1.Snapshot.keys:type_name -> nowserving.messages.v1.Remembered
+	9,  // 13: nowserving.messages.v1.Snapshot.arrivals:type_name -> nowserving.messages.v1.Remembered
+	4,  // 14: nowserving.messages.v1.Snapshot.outbox:type_name -> nowserving.messages.v1.Ticket
+	11, // 15: nowserving.messages.v1.Snapshot.issued:type_name -> nowserving.messages.v1.Issued
+	9,  // 16: nowserving.messages.v1.Snapshot.recents:type_name -> nowserving.messages.v1.Remembered
+	13, // 17: nowserving.messages.v1.Command.create:type_name -> nowserving.messages.v1.Create
+	14, // 18: nowserving.messages.v1.Command.configure:type_name -> nowserving.messages.v1.Configure
+	15, // 19: nowserving.messages.v1.Command.set_status:type_name -> nowserving.messages.v1.SetStatus
+	16, // 20: nowserving.messages.v1.Command.delete:type_name -> nowserving.messages.v1.Delete
+	17, // 21: nowserving.messages.v1.Command.enqueue:type_name -> nowserving.messages.v1.Enqueue
+	18, // 22: nowserving.messages.v1.Command.move:type_name -> nowserving.messages.v1.Move
+	19, // 23: nowserving.messages.v1.Command.remove:type_name -> nowserving.messages.v1.Remove
+	20, // 24: nowserving.messages.v1.Command.call_next:type_name -> nowserving.messages.v1.CallNext
+	21, // 25: nowserving.messages.v1.Command.call:type_name -> nowserving.messages.v1.Call
+	22, // 26: nowserving.messages.v1.Command.recall:type_name -> nowserving.messages.v1.Recall
+	23, // 27: nowserving.messages.v1.Command.start:type_name -> nowserving.messages.v1.Start
+	24, // 28: nowserving.messages.v1.Command.complete:type_name -> nowserving.messages.v1.Complete
+	25, // 29: nowserving.messages.v1.Command.hold:type_name -> nowserving.messages.v1.Hold
+	26, // 30: nowserving.messages.v1.Command.no_show:type_name -> nowserving.messages.v1.NoShow
+	27, // 31: nowserving.messages.v1.Command.requeue:type_name -> nowserving.messages.v1.Requeue
+	28, // 32: nowserving.messages.v1.Command.transfer:type_name -> nowserving.messages.v1.Transfer
+	29, // 33: nowserving.messages.v1.Command.update:type_name -> nowserving.messages.v1.Update
+	31, // 34: nowserving.messages.v1.Command.arrive:type_name -> nowserving.messages.v1.Arrive
+	30, // 35: nowserving.messages.v1.Command.erase:type_name -> nowserving.messages.v1.Erase
+	6,  // 36: nowserving.messages.v1.Create.config:type_name -> nowserving.messages.v1.Config
+	6,  // 37: nowserving.messages.v1.Configure.config:type_name -> nowserving.messages.v1.Config
+	2,  // 38: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
+	1,  // 39: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
+	4,  // 40: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
+	50, // 41: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
+	35, // 42: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
+	34, // 43: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
+	7,  // 44: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
+	7,  // 45: nowserving.messages.v1.Answer.arrival:type_name -> nowserving.messages.v1.Event
+	12, // 46: nowserving.messages.v1.Batch.commands:type_name -> nowserving.messages.v1.Command
+	36, // 47: nowserving.messages.v1.BatchAnswer.answers:type_name -> nowserving.messages.v1.Answer
+	40, // 48: nowserving.messages.v1.Read.describe:type_name -> nowserving.messages.v1.ReadQueue
+	41, // 49: nowserving.messages.v1.Read.ticket:type_name -> nowserving.messages.v1.ReadTicket
+	42, // 50: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
+	44, // 51: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
+	45, // 52: nowserving.messages.v1.Read.person:type_name -> nowserving.messages.v1.ReadPerson
+	0,  // 53: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	43, // 54: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 55: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	34, // 56: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
+	4,  // 57: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	34, // 58: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 59: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 60: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	48, // 61: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	43, // 62: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 63: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 64: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	65, // [65:65] is the sub-list for method output_type
+	65, // [65:65] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -4235,8 +4321,8 @@ func file_queue_proto_init() {
 	if File_queue_proto != nil {
 		return
 	}
-	file_queue_proto_msgTypes[5].OneofWrappers = []any{}
-	file_queue_proto_msgTypes[7].OneofWrappers = []any{
+	file_queue_proto_msgTypes[6].OneofWrappers = []any{}
+	file_queue_proto_msgTypes[8].OneofWrappers = []any{
 		(*Command_Create)(nil),
 		(*Command_Configure)(nil),
 		(*Command_SetStatus)(nil),
@@ -4257,7 +4343,7 @@ func file_queue_proto_init() {
 		(*Command_Arrive)(nil),
 		(*Command_Erase)(nil),
 	}
-	file_queue_proto_msgTypes[34].OneofWrappers = []any{
+	file_queue_proto_msgTypes[35].OneofWrappers = []any{
 		(*Read_Describe)(nil),
 		(*Read_Ticket)(nil),
 		(*Read_List)(nil),
@@ -4270,7 +4356,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

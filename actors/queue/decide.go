@@ -149,6 +149,7 @@ func (s *State) stamp(e *Event, c *Command) {
 		e.Epoch = s.epoch
 	}
 	if e.Kind.OfTicket() {
+		e.Ticket.follow(e)
 		return
 	}
 	if e.Config == nil && e.Kind != QueueDeleted {

@@ -101,6 +101,13 @@ func (m *naive) do(c *Command) (Code, uint64, *naiveEvent) {
 	}
 	m.version++
 	m.at = now
+	if e.ticket != nil {
+		trail := append(slices.Clone(e.ticket.Trail), Step{m.version, now, e.kind, c.By})
+		for len(trail) > 64 {
+			trail = slices.Delete(trail, 1, 2)
+		}
+		e.ticket.Trail = trail
+	}
 	if c.Keyed {
 		memory[c.Op] = naiveKey{m.version, c.Fingerprints[0], now}
 	} else {
@@ -182,6 +189,7 @@ func (m *naive) onQueue(c *Command, now Time, e *naiveEvent) Code {
 		}
 		delete(m.places, do.Old.ID)
 		t := *do.Old
+		t.Trail = nil
 		t.ID, t.TransferredFrom, t.TransferredTo, t.EnqueuedAt = t.TransferredTo, t.ID, TicketID{}, now
 		m.join(t, e)
 	case *CallNext:

@@ -109,6 +109,31 @@ type Ticket struct {
 	TransferredTo   TicketID
 	TransferQueue   ID // where TransferredTo stands
 	Reason, Outcome string
+
+	// Trail are its events in this queue, the newest last: the first one and
+	// the newest where there are more than MaxTrail.
+	Trail []Step
+}
+
+// Step is one event of a ticket's way.
+type Step struct {
+	Version uint64
+	At      Time
+	Kind    Kind
+	By      string // user id; empty for the public
+}
+
+// MaxTrail bounds a ticket's trail, which each of its events bears.
+const MaxTrail = 64
+
+// follow adds the step of an event to the trail.
+func (t *Ticket) follow(e *Event) {
+	kept := t.Trail
+	trail := make([]Step, 0, min(len(kept), MaxTrail-1)+1) // the earlier one is shared
+	if len(kept) == MaxTrail {
+		trail, kept = append(trail, kept[0]), kept[2:]
+	}
+	t.Trail = append(append(trail, kept...), Step{e.Version, e.At, e.Kind, e.By})
 }
 
 // TagSize is the length of one tag in an index.

@@ -279,6 +279,7 @@ func cloneEvent(e *Event) *Event {
 func cloneTicket(t *Ticket) *Ticket {
 	c := *t
 	c.Customer, c.Payload, c.Index = bytes.Clone(t.Customer), bytes.Clone(t.Payload), bytes.Clone(t.Index)
+	c.Trail = slices.Clone(t.Trail)
 	return &c
 }
 

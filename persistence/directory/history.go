@@ -68,7 +68,7 @@ func (d *Directory) ListHistory(ctx context.Context, f HistoryFilter, after *His
 		places, err = d.historyOfQueues(ctx, q)
 	default:
 		text, args := q.statement(d, historyColumns, q.Queues)
-		if rows, err = d.finishedTickets(ctx, text, args); err == nil && len(rows) > limit {
+		if rows, err = d.finishedTickets(ctx, text, args, false); err == nil && len(rows) > limit {
 			rows = rows[:limit]
 			next = &HistoryPlace{rows[limit-1].FinishedAt, rows[limit-1].ID}
 		}
@@ -85,7 +85,7 @@ func (d *Directory) ListHistory(ctx context.Context, f HistoryFilter, after *His
 	return rows, next, d.fail(err)
 }
 
-func (d *Directory) finishedTickets(ctx context.Context, text string, args []any) ([]FinishedTicket, error) {
+func (d *Directory) finishedTickets(ctx context.Context, text string, args []any, withTrail bool) ([]FinishedTicket, error) {
 	found, err := d.read(ctx).Raw(text, args...).Rows()
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (d *Directory) finishedTickets(ctx context.Context, text string, args []any
 	defer found.Close()
 	rows := []FinishedTicket{}
 	for found.Next() {
-		row, err := scanFinished(found)
+		row, err := scanFinished(found, withTrail)
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +161,7 @@ func (d *Directory) historyAt(ctx context.Context, places []HistoryPlace) ([]Fin
 		for i := range part {
 			ids[i] = part[i].ID[:]
 		}
-		found, err := d.finishedTickets(ctx, "SELECT "+historyColumns+" FROM history WHERE id IN ?", []any{ids})
+		found, err := d.finishedTickets(ctx, "SELECT "+historyColumns+" FROM history WHERE id IN ?", []any{ids}, false)
 		if err != nil {
 			return nil, err
 		}

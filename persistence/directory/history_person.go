@@ -19,8 +19,8 @@ func (d *Directory) HistoryOfPerson(ctx context.Context, tags [][]byte, limit in
 	limit = clampLimit(limit)
 	byID := make(map[queue.TicketID]FinishedTicket)
 	for _, column := range tagColumns {
-		rows, err := d.finishedTickets(ctx, "SELECT "+historyColumns+" FROM history WHERE "+ofPerson(column)+
-			" ORDER BY finished_ms DESC, id DESC LIMIT ?", []any{tags, limit})
+		rows, err := d.finishedTickets(ctx, "SELECT "+historyStored+" FROM history WHERE "+ofPerson(column)+
+			" ORDER BY finished_ms DESC, id DESC LIMIT ?", []any{tags, limit}, true)
 		if err != nil {
 			return nil, d.fail(err)
 		}
@@ -52,6 +52,18 @@ func (d *Directory) Scrub(ctx context.Context) error {
 		return ErrUnavailable
 	}
 	return nil
+}
+
+// HistoryOf gives the row of a ticket with its trail, or ErrNotFound.
+func (d *Directory) HistoryOf(ctx context.Context, id queue.TicketID) (FinishedTicket, error) {
+	rows, err := d.finishedTickets(ctx, "SELECT "+historyStored+" FROM history WHERE id = ?", []any{id[:]}, true)
+	switch {
+	case err != nil:
+		return FinishedTicket{}, d.fail(err)
+	case len(rows) == 0:
+		return FinishedTicket{}, ErrNotFound
+	}
+	return rows[0], nil
 }
 
 // emptied is what is left of a row's person.

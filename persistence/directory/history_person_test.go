@@ -13,6 +13,7 @@ import (
 
 func init() {
 	historyTests["history of a person"] = testHistoryOfPerson
+	historyTests["history trail"] = testHistoryTrail
 	historyTests["erasures"] = testErasures
 	historyTests["lease"] = testLease
 }
@@ -80,6 +81,31 @@ func testHistoryOfPerson(t *testing.T, open opener) {
 		check(t, d.read(ctx).Raw(explain+"SELECT id FROM history WHERE "+ofPerson(column), [][]byte{tag(1)}).Scan(&plan).Error)
 		if said := fmt.Sprintf("%s", plan); !strings.Contains(said, []string{"history_phone", "history_email", "history_ref"}[i]) {
 			t.Errorf("%s: %s", column, said)
+		}
+	}
+}
+
+func testHistoryTrail(t *testing.T, open opener) {
+	d := open(t, nil)
+	ticket := done(1, 10)
+	for i := range uint64(queue.MaxTrail) {
+		ticket.Trail = append(ticket.Trail, queue.Step{Version: 1<<52 + i, At: 1 << 45, Kind: queue.TicketUpdated, By: strings.Repeat("ü", 64)})
+	}
+	ticket.Trail[3].By = ""
+	take(t, d, "a", finished(ticket, done(2, 20))...)
+	got, err := d.HistoryOf(t.Context(), ticket.ID)
+	check(t, err)
+	if got.Queue != "a" || !slices.Equal(got.Trail, ticket.Trail) || got.FinishedAt != 10 {
+		t.Errorf("the ticket comes back as %+v", got.Ticket)
+	}
+	if got, err := d.HistoryOf(t.Context(), numbered(2)); err != nil || got.Trail != nil {
+		t.Errorf("without a trail: %+v, %v", got, err)
+	}
+	_, err = d.HistoryOf(t.Context(), numbered(3))
+	want(t, err, ErrNotFound)
+	for _, row := range listed(t, d, HistoryFilter{}, 10) {
+		if row.Trail != nil {
+			t.Error("a list reads trails")
 		}
 	}
 }

@@ -3,6 +3,7 @@ package directory
 import (
 	"bytes"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -15,8 +16,12 @@ const historyColumns = "id, queue, number, state, priority, source, service, cus
 	"attendant, desk, calls, enqueued_ms, called_ms, started_ms, finished_ms, transferred_from, transferred_to, " +
 	"transfer_queue, reason, outcome, phone_tag, email_tag, ref_tag"
 
-// historyWidth is the number of columns.
-var historyWidth = strings.Count(historyColumns, ",") + 1
+// historyStored are these and the trail, which is read for one ticket or person
+// only.
+const historyStored = historyColumns + ", trail"
+
+// historyWidth is the number of stored columns.
+var historyWidth = strings.Count(historyStored, ",") + 1
 
 // values gives what stands in the columns, in their order.
 func (f *FinishedTicket) values() []any {
@@ -26,7 +31,7 @@ func (f *FinishedTicket) values() []any {
 		sealedColumn(t.Customer), sealedColumn(t.Payload), t.Visit[:], t.EnqueuedBy, t.Attendant, t.Desk, t.Calls,
 		int64(t.EnqueuedAt), int64(t.CalledAt), int64(t.StartedAt), int64(t.FinishedAt),
 		idColumn(t.TransferredFrom), idColumn(t.TransferredTo), string(t.TransferQueue), t.Reason, f.shown(),
-		tagColumn(t, 0), tagColumn(t, 1), tagColumn(t, 2),
+		tagColumn(t, 0), tagColumn(t, 1), tagColumn(t, 2), trailColumn(t.Trail),
 	}
 }
 
@@ -96,18 +101,65 @@ func ticketID(column []byte) (id queue.TicketID) {
 
 var errDamagedRow = fmt.Errorf("%w: a row of the history has a state or source that this version does not know", ErrUnavailable)
 
-func scanFinished(rows *sql.Rows) (FinishedTicket, error) {
+// storedStep is a step of a trail as it stands in its column.
+type storedStep struct {
+	Version uint64     `json:"v"`
+	At      queue.Time `json:"at"`
+	Kind    queue.Kind `json:"k"`
+	By      string     `json:"by,omitempty"`
+}
+
+func trailColumn(trail []queue.Step) string {
+	if len(trail) == 0 {
+		return ""
+	}
+	steps := make([]storedStep, len(trail))
+	for i, s := range trail {
+		steps[i] = storedStep(s)
+	}
+	text, _ := json.Marshal(steps) // numbers and texts always encode
+	return string(text)
+}
+
+func trailOf(column []byte) ([]queue.Step, error) {
+	if len(column) == 0 {
+		return nil, nil
+	}
+	var steps []storedStep
+	if json.Unmarshal(column, &steps) != nil {
+		return nil, errDamagedRow
+	}
+	trail := make([]queue.Step, len(steps))
+	for i, s := range steps {
+		if !s.Kind.Valid() {
+			return nil, errDamagedRow
+		}
+		trail[i] = queue.Step(s)
+	}
+	return trail, nil
+}
+
+// scanFinished reads a row of historyColumns, or, with a trail, of historyStored.
+func scanFinished(rows *sql.Rows, withTrail bool) (FinishedTicket, error) {
 	t := &queue.Ticket{}
 	f := FinishedTicket{Ticket: t}
 	var id, visit, from, to, phone, email, ref []byte
 	var state, source string
-	err := rows.Scan(
+	var trail []byte
+	into := []any{
 		&id, &f.Queue, &t.Number, &state, &t.Priority, &source, &t.Service,
 		&t.Customer, &t.Payload, &visit, &t.EnqueuedBy, &t.Attendant, &t.Desk, &t.Calls,
 		&t.EnqueuedAt, &t.CalledAt, &t.StartedAt, &t.FinishedAt,
 		&from, &to, &t.TransferQueue, &t.Reason, &t.Outcome,
-		&phone, &email, &ref,
-	)
+		&phone, &email, &ref, &trail,
+	}
+	if !withTrail {
+		into = into[:len(into)-1]
+	}
+	err := rows.Scan(into...)
+	if err == nil {
+		t.Trail, err = trailOf(trail)
+	}
 	if err != nil {
 		return FinishedTicket{}, err
 	}

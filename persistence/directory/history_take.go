@@ -267,7 +267,7 @@ func historyBatch(rows []*FinishedTicket) int {
 // historyInsert is an INSERT of so many rows.
 func historyInsert(rows int) string {
 	row := "(" + strings.Repeat("?, ", historyWidth-1) + "?)"
-	return "INSERT INTO history (" + historyColumns + ") VALUES " + strings.Repeat(row+", ", rows-1) + row
+	return "INSERT INTO history (" + historyStored + ") VALUES " + strings.Repeat(row+", ", rows-1) + row
 }
 
 var fullHistoryInsert = historyInsert(historyInsertRows)
