@@ -28,7 +28,7 @@ func (e *env) link(token string) *reply {
 	return e.do(call{as: "-", method: "GET", path: "/public/tickets/" + token})
 }
 
-const person = `{"service":"P","customer":{"name":"Ada Marsh","phone":"020 7946"},"payload":{"secret":42}}`
+const person = `{"service":"P","customer":{"name":"Ada Marsh","phone":"020 7946"},"payload":{"secret":"Rosebud"}}`
 
 func TestPublicWay(t *testing.T) {
 	t.Parallel()
@@ -41,7 +41,7 @@ func TestPublicWay(t *testing.T) {
 		t.Fatalf("%v %s", made.header, made.body)
 	}
 	staff := e.get("/queues/a/tickets/" + made.str("id"))
-	if staff.str("source") != "public" || !bytes.Contains(staff.body, []byte(`"name":"Ada Marsh"`)) || !bytes.Contains(staff.body, []byte(`{"secret":42}`)) {
+	if staff.str("source") != "public" || !bytes.Contains(staff.body, []byte(`"name":"Ada Marsh"`)) || !bytes.Contains(staff.body, []byte(`{"secret":"Rosebud"}`)) {
 		t.Errorf("staff see %s", staff.body)
 	}
 	other := e.checkIn("a")
@@ -95,7 +95,7 @@ func TestPublicTellsNothing(t *testing.T) {
 		token := made.str("token")
 		e.ok(call{method: "POST", path: "/queues/a/call-next", body: `{"desk":"4"}`, key: "k"})
 		for _, r := range []*reply{made, e.link(token), e.do(call{as: "-", method: "GET", path: "/public/queues/a"})} {
-			for _, secret := range []string{"Ada", "7946", "42", "attendant", "priority", "visit"} {
+			for _, secret := range []string{"Ada", "020 7946", "Rosebud", "attendant", "priority", "visit"} {
 				if bytes.Contains(r.body, []byte(secret)) {
 					t.Errorf("%s is told: %s", secret, r.body)
 				}

@@ -326,7 +326,7 @@ func TestConflicts(t *testing.T) {
 func TestOddRequests(t *testing.T) {
 	t.Parallel()
 	e := start(t)
-	for _, path := range []string{"/nothing", "/users", "/public/queues", "/queues/a/nothing", "/queues/", "/QUEUES"} {
+	for _, path := range []string{"/nothing", "/people", "/public/queues", "/queues/a/nothing", "/queues/", "/QUEUES"} {
 		e.get(path).want(404, "not_found")
 	}
 	if r := e.do(call{method: "PUT", path: "/queues"}).want(405, "method_not_allowed"); r.header.Get("Allow") == "" {
