@@ -95,7 +95,7 @@ func TestPublicTellsNothing(t *testing.T) {
 		token := made.str("token")
 		e.ok(call{method: "POST", path: "/queues/a/call-next", body: `{"desk":"4"}`, key: "k"})
 		for _, r := range []*reply{made, e.link(token), e.do(call{as: "-", method: "GET", path: "/public/queues/a"})} {
-			for _, secret := range []string{"Ada", "020 7946", "Rosebud", "attendant", "priority", "visit"} {
+			for _, secret := range []string{"Ada Marsh", "020 7946", "Rosebud", "attendant", "priority", "visit"} {
 				if bytes.Contains(r.body, []byte(secret)) {
 					t.Errorf("%s is told: %s", secret, r.body)
 				}
