@@ -28,6 +28,8 @@ func adapted(err error) error {
 		return gateway.ErrJustUsed
 	case errors.Is(err, directory.ErrExists):
 		return gateway.ErrExists
+	case errors.Is(err, directory.ErrTooMany):
+		return gateway.ErrTooMany
 	case errors.Is(err, directory.ErrLastAdmin):
 		return gateway.ErrLastAdmin
 	}

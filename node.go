@@ -269,7 +269,7 @@ func (n *Node) takeOver() {
 func (n *Node) startGateway(context.Context) (err error) {
 	indexKeys := tokenKeys(n.dataKeys, "customer-index")
 	o := gateway.Options{
-		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
+		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return indexKeys },
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,

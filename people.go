@@ -36,3 +36,29 @@ func (a userStore) UpdateUser(ctx context.Context, id string, p gateway.UserPatc
 func (a userStore) DeleteUser(ctx context.Context, id string, e gateway.AuditEntry) error {
 	return adapted(a.d.DeleteUser(ctx, id, directory.AuditEntry(e)))
 }
+
+// keyStore is the directory as the gateway wants it for API keys.
+type keyStore struct{ d *directory.Directory }
+
+func (a keyStore) KeyByHash(ctx context.Context, hash [32]byte) (gateway.APIKey, gateway.User, error) {
+	k, u, err := a.d.KeyByHash(ctx, hash)
+	return gateway.APIKey(k), adaptedUser(u), adapted(err)
+}
+
+func (a keyStore) ListKeys(ctx context.Context, userID, after string, limit int) ([]gateway.APIKey, error) {
+	found, err := a.d.ListKeys(ctx, userID, after, limit)
+	list := make([]gateway.APIKey, len(found))
+	for i, k := range found {
+		list[i] = gateway.APIKey(k)
+	}
+	return list, adapted(err)
+}
+
+func (a keyStore) AddKey(ctx context.Context, k gateway.APIKey, e gateway.AuditEntry) (gateway.APIKey, error) {
+	kept, err := a.d.AddKey(ctx, directory.APIKey(k), directory.AuditEntry(e))
+	return gateway.APIKey(kept), adapted(err)
+}
+
+func (a keyStore) DropKey(ctx context.Context, userID, id string, e gateway.AuditEntry) error {
+	return adapted(a.d.DropKey(ctx, userID, id, directory.AuditEntry(e)))
+}

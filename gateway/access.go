@@ -33,6 +33,10 @@ type Principal struct {
 
 	family string // of refresh tokens that the access token came of
 	epoch  int64  // of the user's tokens when it was issued
+	// Of somebody with an API key, whose id is the family too: its id, and when
+	// the directory is to be asked for it again.
+	keyID     string
+	recheckAt time.Time
 }
 
 // seesAll tells whether every queue is the user's.

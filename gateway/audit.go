@@ -156,7 +156,7 @@ func (l *AuditLog) keep(ctx context.Context, e AuditEntry) {
 // entry makes one for what somebody does now. details may be nil.
 func (l *AuditLog) entry(who *Principal, from netip.Addr, action, target string, details any) AuditEntry {
 	id, _ := uuid.NewV7() // never fails: Go ends the program instead
-	e := AuditEntry{ID: id, At: l.now().UTC(), UserID: who.UserID, Action: action, Target: target, Address: from.String()}
+	e := AuditEntry{ID: id, At: l.now().UTC(), UserID: who.UserID, KeyID: who.keyID, Action: action, Target: target, Address: from.String()}
 	if details != nil {
 		e.Details, _ = json.Marshal(details) // maps, lists and texts always encode
 	}

@@ -32,6 +32,8 @@ type Auth struct {
 	parser    *jwt.Parser
 	directory Directory
 	passwords Passwords
+	apiKeys   APIKeys
+	asking    chan struct{} // has room for those who ask for API keys at once
 	throttle  *throttle
 	seen      *tokenCache
 	ended     *ended
@@ -43,7 +45,7 @@ type Auth struct {
 func newAuth(o *Options) *Auth {
 	return &Auth{
 		keys: o.TokenKeys, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
-		throttle: newThrottle(o.Now), seen: newTokenCache(),
+		apiKeys: o.APIKeys, asking: make(chan struct{}, keysAsked), throttle: newThrottle(o.Now), seen: newTokenCache(),
 		ended: newEnded(o.Now()), changed: make(chan struct{}, 1),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), // one, so that no token can choose
@@ -64,13 +66,16 @@ type claims struct {
 	Family string `json:"fam"`
 }
 
-// Authenticate tells whose access token it is. It fails with unauthenticated or
+// Authenticate tells whose access token, or API key, it is. It fails with unauthenticated or
 // token_expired, and with unavailable where the directory has to be asked and
 // does not answer. It is asked when a token is first seen; what changes later is
 // followed. While it is down, the token's own word counts until it ends.
 func (a *Auth) Authenticate(ctx context.Context, bearer string) (*Principal, *problem) {
 	if bearer == "" || len(bearer) > maxToken {
 		return nil, unauthenticated()
+	}
+	if isKey(bearer) {
+		return a.byKey(ctx, bearer)
 	}
 	who := a.seen.get(bearer)
 	if who == nil {

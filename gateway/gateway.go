@@ -156,6 +156,7 @@ type Options struct {
 	Queues    QueueService
 	Directory Directory
 	Users     UserStore
+	APIKeys   APIKeys
 	History   History
 	Passwords Passwords
 	Sealer    Sealer

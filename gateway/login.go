@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+
+	"nowserving/actors/queue"
 )
 
 // Bounds of what is sent to log in.
@@ -112,6 +114,9 @@ func loggedOut() *problem {
 }
 
 func (g *Gateway) logout(c *fiber.Ctx, who *Principal) error {
+	if who.keyID != "" {
+		return newProblem(string(queue.Forbidden), "An API key is no login. It ends when an admin deletes it.")
+	}
 	var wrong faults
 	g.body(c, &wrong).close()
 	if p := wrong.problem(); p != nil {

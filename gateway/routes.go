@@ -47,6 +47,10 @@ func (g *Gateway) route() {
 	api.Patch("/users/:user", g.authenticated(g.updateUser))
 	api.Delete("/users/:user", g.authenticated(g.deleteUser))
 
+	api.Get("/users/:user/keys", g.authenticated(g.listKeys))
+	api.Post("/users/:user/keys", g.authenticated(g.createKey))
+	api.Delete("/users/:user/keys/:key", g.authenticated(g.deleteKey))
+
 	api.Get("/queues", g.authenticated(g.listQueues))
 	api.Post("/queues", g.authenticated(g.createQueue))
 	api.Get("/queues/:queue", g.authenticated(g.getQueue))

@@ -193,6 +193,7 @@ func (g *Gateway) updateUser(c *fiber.Ctx, who *Principal) error {
 		}
 		patch.PasswordHash = &hash
 	}
+	defer g.auth.accessChanged()
 	user, err := g.options.Users.UpdateUser(ctx, before.ID, patch, g.auditEntry(c, who, "user.changed", before.ID, changed))
 	if err != nil {
 		return g.notSaved(err)
@@ -207,6 +208,7 @@ func (g *Gateway) deleteUser(c *fiber.Ctx, who *Principal) error {
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
 	defer cancel()
+	defer g.auth.accessChanged()
 	if err := g.options.Users.DeleteUser(ctx, user.ID, g.auditEntry(c, who, "user.deleted", user.ID, nil)); err != nil {
 		return g.notSaved(err)
 	}

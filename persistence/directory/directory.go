@@ -35,6 +35,8 @@ var (
 	ErrJustUsed = errors.New("directory: refresh token used just now")
 	// ErrLastAdmin: there would be nobody left who may administer users.
 	ErrLastAdmin = errors.New("directory: the last admin")
+	// ErrTooMany: there are as many as there may be.
+	ErrTooMany = errors.New("directory: too many")
 	// ErrNoPrefix: all prefixes from A to ZZZZ are taken.
 	ErrNoPrefix = errors.New("directory: no prefix is free")
 	// ErrUnavailable: the database did not do it, for a reason that may pass.
@@ -145,7 +147,7 @@ func (d *Directory) fail(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.DeadlineExceeded)
 	}
-	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrJustUsed, ErrLastAdmin, ErrNoPrefix, ErrMoved, ErrStale, ErrUnavailable} {
+	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrJustUsed, ErrLastAdmin, ErrTooMany, ErrNoPrefix, ErrMoved, ErrStale, ErrUnavailable} {
 		if errors.Is(err, own) {
 			return err
 		}

@@ -81,7 +81,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,
 		"two handles":                 testTwoHandles, "context": testContext,
 		"statistics": testStatistics, "statistics in parts": testStatisticsParts,
-		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace, "audit": testAudit, "last admin": testLastAdmin, "audited users": testAuditedUsers,
+		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace, "audit": testAudit, "last admin": testLastAdmin, "audited users": testAuditedUsers, "api keys": testKeys,
 		"access changes": testAccessChanges, "narrowed login": testNarrowedLoginGoesOn, "access race": testAccessRace,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -259,7 +259,7 @@ func (d *Directory) SetPassword(ctx context.Context, id, hash string, audit ...A
 	return err
 }
 
-// DeleteUser removes a user and all its sessions. It fails with ErrNotFound or
+// DeleteUser removes a user, all its sessions and its API keys. It fails with ErrNotFound or
 // ErrLastAdmin.
 func (d *Directory) DeleteUser(ctx context.Context, id string, audit ...AuditEntry) error {
 	return d.write(ctx, func(tx *gorm.DB) error {
@@ -278,8 +278,10 @@ func (d *Directory) DeleteUser(ctx context.Context, id string, audit ...AuditEnt
 		if err := missing(tx.Where("id = ?", id).Delete(&userRow{})); err != nil {
 			return err
 		}
-		if err := tx.Where("user_id = ?", id).Delete(&refreshRow{}).Error; err != nil {
-			return err
+		for _, row := range []any{&refreshRow{}, &keyRow{}} {
+			if err := tx.Where("user_id = ?", id).Delete(row).Error; err != nil {
+				return err
+			}
 		}
 		return d.endUser(tx, id)
 	})

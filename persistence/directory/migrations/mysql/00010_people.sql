@@ -16,5 +16,17 @@ CREATE TABLE IF NOT EXISTS audit_log (
     KEY audit_log_target (target, at_ms, id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
 
+-- Long-lived credentials of programs and displays, each a user's.
+CREATE TABLE IF NOT EXISTS api_keys (
+    id         VARCHAR(64)  NOT NULL PRIMARY KEY,
+    hash       BINARY(32)   NOT NULL UNIQUE, -- SHA-256 of the key
+    user_id    VARCHAR(64)  NOT NULL,
+    name       VARCHAR(200) NOT NULL,
+    created_ms BIGINT       NOT NULL,
+    expires_ms BIGINT       NOT NULL, -- 0: never
+    KEY api_keys_user (user_id, id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- +goose Down
+DROP TABLE IF EXISTS api_keys;
 DROP TABLE IF EXISTS audit_log;
