@@ -110,10 +110,16 @@ func (d *Directory) endUser(tx *gorm.DB, userID string) error {
 	return d.endAccess(tx, accessRow{UserID: userID, Epoch: math.MaxInt64})
 }
 
-// endFamily voids the tokens of one login and deletes what could renew them.
+// endFamily voids the tokens of one login and deletes what could renew them. It
+// looks again until nothing is left: a refresh that the first look waits for puts
+// its next token where that look may have been already.
 func (d *Directory) endFamily(tx *gorm.DB, family string) error {
-	if err := tx.Where("family = ?", family).Delete(&refreshRow{}).Error; err != nil {
-		return err
+	for left := true; left; {
+		deleted := tx.Where("family = ?", family).Delete(&refreshRow{})
+		if deleted.Error != nil {
+			return deleted.Error
+		}
+		left = deleted.RowsAffected > 0
 	}
 	return d.endAccess(tx, accessRow{Family: family})
 }
