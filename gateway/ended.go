@@ -13,6 +13,10 @@ const (
 	// followEvery is well below the two seconds in which access must have ended.
 	followEvery = 500 * time.Millisecond
 	followPage  = 1000
+	// rememberFor is how long it is remembered at least that access has ended: the
+	// life of a token, and as much again, for the clock of the node that made it
+	// may be ahead.
+	rememberFor = 2 * accessLife
 	// maxEnded bounds what is remembered in each half; there cannot be as many
 	// honest logouts in the life of a token.
 	maxEnded = 200_000
@@ -31,7 +35,7 @@ type AccessChange struct {
 }
 
 // ended knows what access was ended in the life of a token. It has two halves:
-// when the newer one is as old as a token can be, the older one is forgotten.
+// when the newer one has been kept for long enough, the older one is forgotten.
 type ended struct {
 	mu           sync.RWMutex
 	newer, older endings
@@ -68,7 +72,7 @@ func (e *ended) add(now time.Time, changes ...AccessChange) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range changes {
-		if now.Sub(e.turned) > accessLife || len(e.newer.users)+len(e.newer.families) >= maxEnded {
+		if now.Sub(e.turned) > rememberFor || len(e.newer.users)+len(e.newer.families) >= maxEnded {
 			e.newer, e.older, e.turned = newEndings(), e.newer, now
 		}
 		if c.UserID == "" {
@@ -90,7 +94,7 @@ func (e *ended) forget() {
 func (g *Gateway) LearnAccess(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
 	defer cancel()
-	a, learned := g.auth, false
+	a := g.auth
 	for {
 		changes, reached, err := a.directory.AccessChanges(ctx, a.ended.known, followPage)
 		if err != nil {
@@ -105,17 +109,16 @@ func (g *Gateway) LearnAccess(ctx context.Context) error {
 		}
 		if len(changes) > 0 {
 			a.ended.add(a.now(), changes...)
-			a.ended.known, learned = changes[len(changes)-1].Revision, true
+			a.ended.known = changes[len(changes)-1].Revision
+			if g.live != nil { // page by page: the next one may not come
+				g.live.registry.endVoid(a.ended)
+			}
 		}
 		if len(changes) < followPage {
 			a.ended.known = max(a.ended.known, reached)
-			break
+			return nil
 		}
 	}
-	if learned && g.live != nil {
-		g.live.registry.endVoid(a.ended)
-	}
-	return nil
 }
 
 // FollowAccess ends access here that was ended anywhere, until ctx is over. While

@@ -229,7 +229,7 @@ func TestEndedIsForgottenWithTheTokens(t *testing.T) {
 	for _, step := range []struct {
 		after time.Duration
 		kept  bool
-	}{{0, true}, {accessLife, true}, {accessLife + 1, true}, {2 * accessLife, true}, {3 * accessLife, false}} {
+	}{{0, true}, {rememberFor, true}, {rememberFor + 1, true}, {2 * rememberFor, true}, {3 * rememberFor, false}} {
 		e.add(now.Add(step.after), AccessChange{Family: "other"})
 		if over("ann", 2, "") != step.kept || over("bob", 0, "f") != step.kept || over("ann", 3, "") || over("bob", 0, "g") {
 			t.Errorf("after %v: %v, %v", step.after, over("ann", 2, ""), over("bob", 0, "f"))
@@ -240,5 +240,61 @@ func TestEndedIsForgottenWithTheTokens(t *testing.T) {
 	}
 	if n := len(e.newer.users) + len(e.older.users); n > 2*maxEnded || !over(strconv.Itoa(3*maxEnded-1), 0, "") {
 		t.Errorf("%d are kept", n)
+	}
+}
+
+// halfNews is a directory that has, for a user, more changes than one page holds, and
+// goes away behind the first.
+type halfNews struct {
+	Directory
+	user atomic.Pointer[string]
+	read int
+}
+
+func (p *halfNews) AccessChanges(ctx context.Context, after uint64, limit int) ([]AccessChange, uint64, error) {
+	user := p.user.Load()
+	if user == nil {
+		return p.Directory.AccessChanges(ctx, after, limit)
+	}
+	switch p.read++; p.read {
+	case 1:
+		changes := make([]AccessChange, limit)
+		for i := range changes {
+			changes[i] = AccessChange{Revision: after + uint64(i) + 1, UserID: *user, Epoch: 1}
+		}
+		return changes, after + uint64(limit), nil
+	case 2:
+		return nil, 0, errAway
+	}
+	return nil, after, nil
+}
+
+// What was learned before the directory went away ends sessions, too.
+func TestAccessEndsWithHalfTheNews(t *testing.T) {
+	d := &halfNews{}
+	e := startLive(t, func(o *Options) { d.Directory, o.Directory = o.Directory, d })
+	u := e.addUser("ann@example.org", Attendant, "a")
+	token, _ := e.tokens.Load("ann@example.org")
+	p := e.dial()
+	p.send(map[string]any{"type": "auth", "token": token})
+	p.want("ready")
+	began := time.Now()
+	d.user.Store(&u.ID)
+	if code := p.closed(); code != 4401 || time.Since(began) > within {
+		t.Errorf("closed with %d after %v", code, time.Since(began))
+	}
+}
+
+// A token of a node whose clock is ahead lives longer than others, and stays void.
+func TestEndedOutlivesTokensOfAFastClock(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(0, 0)
+	e := newEnded(now)
+	e.add(now.Add(rememberFor), AccessChange{Family: "f"})
+	for since := time.Duration(0); since < rememberFor; since += time.Minute {
+		e.add(now.Add(rememberFor+since), AccessChange{Family: "other"})
+		if !e.has(&Principal{family: "f"}) {
+			t.Fatalf("forgotten after %v", since)
+		}
 	}
 }
