@@ -77,8 +77,8 @@ func TestAuditOfQueuesAndHistory(t *testing.T) {
 	}
 	e.ok(call{method: "DELETE", path: "/queues/b"})
 	e.ok(call{as: "supervisor", method: "PUT", path: "/queues/a/rules", body: `{"items":[{"name":"n","when":"true","action":"refuse"}]}`})
-	e.ok(call{as: "supervisor", method: "GET", path: "/history?queue=a&outcome=Lovelace&from=2026-01-01T00:00:00Z"})
-	e.do(call{method: "GET", path: "/history", header: http.Header{"Accept": {"text/csv"}}}).want(200, "")
+	e.ok(call{as: "supervisor", method: "GET", path: "/history?queue=a&outcome=Lovelace&attendant=Lovelace&from=2026-01-01T00:00:00Z"})
+	e.do(call{method: "GET", path: "/history?attendant=" + e.id(Attendant), header: http.Header{"Accept": {"text/csv"}}}).want(200, "")
 	e.get("/queues/a/statistics") // tells of nobody
 
 	want := "queue.created a, queue.created b, queue.configured a, queue.paused a, queue.closed a, queue.opened a, queue.deleted b, " +
@@ -101,6 +101,19 @@ func TestAuditOfQueuesAndHistory(t *testing.T) {
 	}
 	if read["details"].(map[string]any)["from"] != "2026-01-01T00:00:00Z" {
 		t.Errorf("%v", read)
+	}
+	if taken := e.audited("action=history.exported")[0]; taken["details"].(map[string]any)["attendant"] != e.id(Attendant) {
+		t.Errorf("%v", taken)
+	}
+}
+
+// The zone of an address is text that its sender chooses, of any length.
+func TestAuditHasNoZones(t *testing.T) {
+	t.Parallel()
+	e := start(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	e.ok(call{method: "POST", path: "/queues", body: `{"id":"a"}`, header: http.Header{"X-Forwarded-For": {"fe80::1%Lovelace" + strings.Repeat("e", 300)}}})
+	if got := e.audited("")[0]["address"]; got != "fe80::1" {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -296,5 +297,25 @@ func TestEndedOutlivesTokensOfAFastClock(t *testing.T) {
 		if !e.has(&Principal{family: "f"}) {
 			t.Fatalf("forgotten after %v", since)
 		}
+	}
+}
+
+// Who has begun to take an export gets no more of it once its access has ended.
+func TestAccessEndsInTheMiddleOfAnExport(t *testing.T) {
+	t.Parallel()
+	e := start(t, func(o *Options) { o.History = endless{pages: &atomic.Int64{}} })
+	u := e.addUser("ann@example.org", Supervisor, "a")
+	response, err := e.client.Do(e.request(call{as: "ann@example.org", method: "GET", path: "/history", header: acceptCSV}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := e.dir.DeleteUser(t.Context(), u.ID); err != nil {
+		t.Fatal(err)
+	}
+	e.awaits("the node knows", func() bool { return e.gateway.auth.ended.has(&Principal{UserID: u.ID}) })
+	// More than the buffers of both sides hold.
+	if n, err := io.CopyN(io.Discard, response.Body, 64<<20); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%d bytes were to be had, %v", n, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/google/uuid"
 
 	"nowserving/actors/queue"
 	"nowserving/messages"
@@ -93,11 +94,12 @@ func (g *Gateway) listHistory(c *fiber.Ctx, who *Principal) error {
 }
 
 // auditHistory records a look at finished tickets, which tell of customers. The
-// outcome that was asked for is text that people typed, and is left out.
+// outcome that was asked for is text that people typed, and is left out; so is an
+// attendant that is no user's id.
 func (g *Gateway) auditHistory(c *fiber.Ctx, who *Principal, action string, r *historyRequest) *problem {
 	f := &r.filter
 	details := map[string]any{}
-	if f.Attendant != "" {
+	if len(f.Attendant) == 36 && uuid.Validate(f.Attendant) == nil {
 		details["attendant"] = f.Attendant
 	}
 	for name, at := range map[string]int64{"from": f.From, "to": f.To} {

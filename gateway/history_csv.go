@@ -30,7 +30,7 @@ var historyColumns = strings.Split("id,queue,number,state,position,priority,serv
 // is read before anything is answered, so that a refusal can still be one.
 func (g *Gateway) exportHistory(c *fiber.Ctx, who *Principal, r *historyRequest) error {
 	e := &export{
-		g: g, ctx: c.UserContext(), conn: c.Context().Conn(), filter: r.filter, next: r.after, left: r.limit, bounded: r.limit > 0,
+		g: g, who: who, ctx: c.UserContext(), conn: c.Context().Conn(), filter: r.filter, next: r.after, left: r.limit, bounded: r.limit > 0,
 	}
 	p := e.read()
 	if p == nil {
@@ -50,6 +50,7 @@ func (g *Gateway) exportHistory(c *fiber.Ctx, who *Principal, r *historyRequest)
 // client takes it, and no more once the client has gone.
 type export struct {
 	g       *Gateway
+	who     *Principal
 	ctx     context.Context
 	conn    net.Conn
 	filter  HistoryFilter
@@ -60,8 +61,11 @@ type export struct {
 	text    []byte        // what the server has not taken yet
 }
 
-// read reads the next page.
+// read reads the next page, for as long as there is access.
 func (e *export) read() (p *problem) {
+	if e.g.auth.ended.has(e.who) {
+		return unauthenticated()
+	}
 	limit := exportPage
 	if e.bounded {
 		limit = min(limit, e.left)

@@ -162,7 +162,7 @@ func (g *Gateway) clientAddr(c *fiber.Ctx) netip.Addr {
 		if err != nil {
 			break
 		}
-		remote = hop.Unmap()
+		remote = hop.Unmap().WithZone("")
 	}
 	return remote
 }
