@@ -48,7 +48,7 @@ func (p *Principal) sees(id string) bool {
 }
 
 // full tells whether the user may see customers and payloads.
-func (p *Principal) full() bool { return p.Level != Viewer }
+func (p *Principal) full() bool { return p.Level != Viewer && p.Level != nobody }
 
 // Action is what access is asked for.
 type Action int
