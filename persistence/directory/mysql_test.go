@@ -245,7 +245,7 @@ func TestMySQLLogoutInTheMiddleOfARefresh(t *testing.T) {
 	token.Hash = TokenHash{0xff}
 	check(t, d.AddRefresh(ctx, token))
 	out := make(chan error, 1)
-	_, _, err = d.useRefresh(ctx, token.Hash, at, func(tx *gorm.DB, used RefreshToken) error {
+	_, _, err = d.useRefresh(ctx, token.Hash, at, 0, func(tx *gorm.DB, used RefreshToken) error {
 		go func() { out <- d.DropFamily(ctx, token.Family) }()
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
