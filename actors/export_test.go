@@ -56,3 +56,10 @@ func FairShare(behind []uint64, events int) int {
 	}
 	return fairShare(hand, events)
 }
+
+// Held counts what watches hold for those who watch.
+func (m *Watches) Held() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.lines) + len(m.ofTicket) + m.count
+}

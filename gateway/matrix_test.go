@@ -36,7 +36,8 @@ const (
 )
 
 // access is one row. In path and body QUEUE is the queue, TICKET one of its
-// tickets, LETTER one of its dead letters, NEW an id that nothing has.
+// tickets, LETTER one of its dead letters, NEW an id that nothing has. The user
+// of a path is one that was made for the cell.
 type access struct {
 	call    string // method and route
 	command string // the same over WebSocket; without call: only there
@@ -62,6 +63,10 @@ var accesses = []access{
 
 	{call: "POST /api/v1/auth/logout", who: everyone, foreign: none}, {call: "GET /api/v1/me", who: everyone, foreign: none},
 	{call: "GET /api/v1/audit", who: admins, foreign: none},
+	{call: "GET /api/v1/users", who: admins, foreign: none}, {call: "GET /api/v1/users/:user", who: admins, foreign: none},
+	{call: "POST /api/v1/users", who: admins, foreign: none, body: `{"email":"new-NEW@example.org","level":"viewer","password":"7 otters on a raft"}`},
+	{call: "PATCH /api/v1/users/:user", who: admins, foreign: none, body: `{"name":"x"}`},
+	{call: "DELETE /api/v1/users/:user", who: admins, foreign: none},
 
 	{call: "GET /api/v1/queues", who: everyone, foreign: none},
 	{call: "POST /api/v1/queues", who: admins, foreign: none, body: `{"id":"NEW"}`},
@@ -150,7 +155,7 @@ func (c cell) line() string {
 func (m *matrix) fill(c cell) *strings.Replacer {
 	m.t.Helper()
 	m.n++
-	fresh, at, ticket, letterID := fmt.Sprintf("n%d", m.n), c.queue, "", ""
+	fresh, at, ticket, letterID, user := fmt.Sprintf("n%d", m.n), c.queue, "", "", ""
 	if c.ticket != "" {
 		owner, line := "admin", c.line()
 		if c.ticket == "own" && line != "c" && c.level != Viewer && c.level != nobody {
@@ -170,7 +175,10 @@ func (m *matrix) fill(c cell) *strings.Replacer {
 		m.queue(fresh)
 		at = fresh
 	}
-	return strings.NewReplacer(":queue", at, "QUEUE", at, ":ticket", ticket, "TICKET", ticket, ":letter", letterID, "LETTER", letterID, "NEW", fresh)
+	if strings.Contains(c.call, ":user") {
+		user = m.addUser("of-"+fresh+"@example.org", Viewer, "a").ID
+	}
+	return strings.NewReplacer(":user", user, ":queue", at, "QUEUE", at, ":ticket", ticket, "TICKET", ticket, ":letter", letterID, "LETTER", letterID, "NEW", fresh)
 }
 
 func (m *matrix) ask(c cell) *reply {
