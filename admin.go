@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"nowserving/gateway"
 	"nowserving/persistence/directory"
 )
 
@@ -30,13 +31,17 @@ func (n *Node) makeAdmin(ctx context.Context) error {
 	if password == "" {
 		password, random = strings.ToLower(rand.Text()), true // 130 random bits
 	}
+	if err := gateway.CheckPassword(password, email, ""); err != nil { // the operator's word counts
+		n.log.Warn("the admin's password is not one that a user could have; change it", "reason", err)
+	}
 	hash, err := directory.NewHasher().Hash(ctx, password)
 	if err != nil {
 		return err
 	}
+	id := newID()
 	_, err = n.directory.CreateUser(ctx, directory.User{
-		Email: email, Name: "Administrator", Level: directory.Admin, Queues: []string{"*"}, PasswordHash: hash,
-	})
+		ID: id.String(), Email: email, Name: "Administrator", Level: directory.Admin, Queues: []string{"*"}, PasswordHash: hash,
+	}, byOperator("user.created", id.String(), `{"level":"admin","queues":["*"]}`))
 	switch {
 	case errors.Is(err, directory.ErrExists):
 		return nil // another process was quicker
@@ -50,15 +55,11 @@ func (n *Node) makeAdmin(ctx context.Context) error {
 	return nil
 }
 
-// The bounds of the gateway's login.
-const (
-	maxEmail    = 254
-	maxPassword = directory.MaxPassword
-)
+// maxPassword is the bound of the gateway's login.
+const maxPassword = directory.MaxPassword
 
 func checkEmail(email string) error {
-	name, host, found := strings.Cut(email, "@")
-	if !found || name == "" || host == "" || len(email) > maxEmail || strings.ContainsAny(email, " \t\r\n") {
+	if !gateway.ValidEmail(email) {
 		return fmt.Errorf("%q is not an e-mail address", email)
 	}
 	return nil

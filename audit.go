@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
 
 	"nowserving/gateway"
 	"nowserving/persistence/directory"
@@ -21,4 +25,14 @@ func (a auditStore) ListAudit(ctx context.Context, f gateway.AuditFilter, after 
 		entries[i] = gateway.AuditEntry(e)
 	}
 	return entries, (*gateway.AuditPlace)(next), adapted(err)
+}
+
+// byOperator is an entry of what somebody did at the command line.
+func byOperator(action, target, details string) directory.AuditEntry {
+	return directory.AuditEntry{ID: newID(), At: time.Now().UTC(), Action: action, Target: target, Details: json.RawMessage(details)}
+}
+
+func newID() uuid.UUID {
+	id, _ := uuid.NewV7() // never fails: Go ends the program instead
+	return id
 }

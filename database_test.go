@@ -114,15 +114,15 @@ func TestUsersInTheDatabase(t *testing.T) {
 	p := startNode(t, t.TempDir(), "--database-url", url)
 	env := []string{"NOWSERVING_DATABASE_URL=" + url, "NOWSERVING_DATA_DIR=/nonexistent"}
 	for _, step := range []struct{ stdin, args, says string }{
-		{"first\n", "user add --email bob@example.org --queues post", ""},
+		{"first walnut\n", "user add --email bob@example.org --queues post", ""},
 		{"", "user list", "bob@example.org"},
-		{"second\n", "user passwd --email bob@example.org", ""},
+		{"second walnut\n", "user passwd --email bob@example.org", ""},
 	} {
 		o := runProgram(t, step.stdin, env, strings.Fields(step.args)...)
 		if o.code != 0 || o.stderr != "" || !strings.Contains(o.stdout, step.says) {
 			t.Fatalf("%s: exit code %d: %s", step.args, o.code, o.stdout+o.stderr)
 		}
 	}
-	login(t, p.url, "bob@example.org", "second")
+	login(t, p.url, "bob@example.org", "second walnut")
 	admin(t, p.url)
 }

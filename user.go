@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,10 +14,12 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"golang.org/x/term"
 
 	"nowserving/actors/queue"
+	"nowserving/gateway"
 	"nowserving/persistence/directory"
 )
 
@@ -45,6 +48,9 @@ func (p *program) user(args []string) error {
 	if args[0] != "list" {
 		if f.password, err = p.readPassword(f.passwordFile); err != nil {
 			return err
+		}
+		if err := gateway.CheckPassword(f.password, f.email, f.name); err != nil {
+			return usage("the password %w", err)
 		}
 	}
 	// A directory that is made by mistake would hide the mistake.
@@ -98,12 +104,18 @@ func (f *userFlags) checkUser(command string) error {
 	if !directory.Level(f.level).Valid() {
 		return usage("--level: %q is none of admin, supervisor, attendant, integration and viewer", f.level)
 	}
-	if len([]rune(f.name)) > 200 {
-		return usage("--name: it is longer than 200 characters")
+	if len([]rune(f.name)) > 200 || strings.ContainsFunc(f.name, unicode.IsControl) {
+		return usage("--name: it is longer than 200 characters, or has control characters")
 	}
-	for _, id := range list(f.queues) {
-		if id != "*" && !queue.ID(id).Valid() {
+	queues := list(f.queues)
+	for i, id := range queues {
+		switch {
+		case id != "*" && !queue.ID(id).Valid():
 			return usage("--queues: %q is not a queue's id", id)
+		case slices.Contains(queues[:i], id):
+			return usage("--queues: %q is given twice", id)
+		case id == "*" && len(queues) > 1:
+			return usage("--queues: * stands alone, for all queues")
 		}
 	}
 	return nil
@@ -114,9 +126,14 @@ func (p *program) addUser(ctx context.Context, d *directory.Directory, f userFla
 	if err != nil {
 		return err
 	}
+	details, err := json.Marshal(map[string]any{"level": f.level, "queues": list(f.queues)})
+	if err != nil {
+		return err
+	}
+	id := newID().String()
 	u, err := d.CreateUser(ctx, directory.User{
-		Email: f.email, Name: f.name, Level: directory.Level(f.level), Queues: list(f.queues), PasswordHash: hash,
-	})
+		ID: id, Email: f.email, Name: f.name, Level: directory.Level(f.level), Queues: list(f.queues), PasswordHash: hash,
+	}, byOperator("user.created", id, string(details)))
 	if errors.Is(err, directory.ErrExists) {
 		return fmt.Errorf("there is a user %s already", f.email)
 	}
@@ -135,23 +152,30 @@ func (p *program) setPassword(ctx context.Context, d *directory.Directory, f use
 	if err != nil {
 		return err
 	}
+	if err := gateway.CheckPassword(f.password, u.Email, u.Name); err != nil {
+		return usage("the password %w", err)
+	}
 	hash, err := directory.NewHasher().Hash(ctx, f.password)
 	if err != nil {
 		return err
 	}
-	return d.SetPassword(ctx, u.ID, hash)
+	return d.SetPassword(ctx, u.ID, hash, byOperator("user.changed", u.ID, `{"password":null}`))
 }
 
 func (p *program) listUsers(ctx context.Context, d *directory.Directory, _ userFlags) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tEMAIL\tLEVEL\tQUEUES\tNAME")
+	fmt.Fprintln(w, "ID\tEMAIL\tLEVEL\tQUEUES\tSTATUS\tNAME")
 	for after := ""; ; {
 		page, err := d.ListUsers(ctx, after, directory.MaxLimit)
 		if err != nil {
 			return err
 		}
 		for _, u := range page {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.ID, u.Email, u.Level, strings.Join(u.Queues, ","), u.Name)
+			status := "active"
+			if u.Disabled {
+				status = "disabled"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", u.ID, u.Email, u.Level, strings.Join(u.Queues, ","), status, u.Name)
 			after = u.ID
 		}
 		if len(page) < directory.MaxLimit {

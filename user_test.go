@@ -25,7 +25,7 @@ func TestUsersBesideARunningNode(t *testing.T) {
 		}
 		return o.stdout
 	}
-	good("", "add", "--email", "Bob@example.org", "--name", "Bob", "--queues", "post,tax", "--password-file", file)
+	good("", "add", "--email", "Bob@example.org", "--name", "Bob Lovelace", "--queues", "post,tax", "--password-file", file)
 	bob := login(t, p.url, "bob@example.org", "from a file")
 	if me := bob.must(t, p.url, "GET", "/me", "").body; !strings.Contains(me, `"level":"attendant","queues":["post","tax"]`) {
 		t.Errorf("/me: %s", me)
@@ -39,11 +39,28 @@ func TestUsersBesideARunningNode(t *testing.T) {
 	if err != nil || a.status != http.StatusUnauthorized {
 		t.Errorf("the old password: %v %d %s", err, a.status, a.body)
 	}
+	// Each is in the audit log, as nobody's who is logged in.
+	admin := login(t, p.url, defaultAdmin, adminPassword)
+	trail := admin.must(t, p.url, "GET", "/audit", "").body
+	if strings.Count(trail, `"user":null`) != 3 || strings.Count(trail, `"action":"user.created"`) != 2 || !strings.Contains(trail, `"details":{"password":null}`) {
+		t.Errorf("the audit log has %s", trail)
+	}
+	for args, password := range map[string]string{
+		"add --email x@example.org":                 "password1",
+		"add --email lovelace@example.org":          "lovelace1",
+		"add --email x@example.org --name Lovelace": "lovelace2",
+		"passwd --email bob@example.org":            "1234567",
+	} {
+		o := runProgram(t, password+"\n", env, append([]string{"user"}, strings.Fields(args)...)...)
+		if o.code != exitUsage || !strings.Contains(o.stderr, "the password ") || strings.Contains(o.stderr, password) {
+			t.Errorf("%s with %s: exit code %d: %s", args, password, o.code, o.stderr)
+		}
+	}
 	for args, says := range map[string]string{
 		"add --email bob@example.org":  "there is a user bob@example.org already",
 		"passwd --email x@example.org": "there is no user x@example.org",
 	} {
-		o := runProgram(t, "password\n", env, append([]string{"user"}, strings.Fields(args)...)...)
+		o := runProgram(t, "walnut tram\n", env, append([]string{"user"}, strings.Fields(args)...)...)
 		if o.code != exitFailed || !strings.Contains(o.stderr, says) {
 			t.Errorf("%s: exit code %d: %s", args, o.code, o.stderr)
 		}
@@ -73,12 +90,12 @@ func TestFirstAdmin(t *testing.T) {
 func TestUserBeforeTheFirstStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	o := runProgram(t, "pass\n", nil, "user", "add", "--data-dir", dir, "--email", "eve@example.org", "--level", "admin")
+	o := runProgram(t, "walnut tram\n", nil, "user", "add", "--data-dir", dir, "--email", "eve@example.org", "--level", "admin")
 	if o.code != 0 {
 		t.Fatalf("exit code %d: %s", o.code, o.stderr)
 	}
 	p := startNode(t, dir)
-	login(t, p.url, "eve@example.org", "pass")
+	login(t, p.url, "eve@example.org", "walnut tram")
 	a, err := (&caller{}).call(p.url, "POST", "/auth/login", `{"email":"admin@localhost","password":"`+adminPassword+`"}`, "")
 	if err != nil || a.status != http.StatusUnauthorized {
 		t.Errorf("an admin was made beside her: %v %d", err, a.status)
