@@ -45,6 +45,8 @@ type Config struct {
 	// Exposed names the flags that gave secrets on the command line.
 	Exposed []string
 
+	oidc oidcConfig
+
 	// The first user, of a directory without any.
 	AdminEmail    string
 	AdminPassword string // empty: a random one, printed once
@@ -91,6 +93,12 @@ var settings = []setting{
 	{name: "trusted-proxies", usage: "networks whose X-Forwarded-For is believed", put: putProxies},
 	{name: "checkin-rate", value: "10", usage: "public check-ins a minute for one address", put: putRate},
 	{name: "cluster-insecure", toggle: true, usage: "allow a cluster address that is not loopback without mutual TLS", put: putInsecure},
+	{name: "oidc-issuer", usage: "OpenID provider at which users may sign in", put: putIssuer},
+	{name: "oidc-client-id", usage: "this program's name there",
+		put: text(func(c *Config) *string { return &c.oidc.clientID })},
+	{name: "oidc-client-secret", secret: true, usage: "this program's secret there",
+		put: text(func(c *Config) *string { return &c.oidc.clientSecret })},
+	{name: "oidc-map", usage: "who may do what: claim; value = level queue …; …", put: putClaims},
 	{name: "token-keys", secret: true, usage: "key ring id:base64,… that signs tokens",
 		put: ring(func(c *Config) **seal.Ring { return &c.TokenKeys })},
 	{name: "data-keys", secret: true, usage: "key ring id:base64,… that seals customer data",
@@ -117,6 +125,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.checkCluster(); err != nil {
+		return err
+	}
+	if err := c.checkOIDC(); err != nil {
 		return err
 	}
 	if c.AdminEmail != "" {

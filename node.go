@@ -279,6 +279,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 	if err := n.openFiltering(&o); err != nil {
 		return err
 	}
+	n.openOIDC(&o)
 	if n.gateway, err = gateway.New(o); err != nil {
 		return err
 	}

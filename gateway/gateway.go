@@ -165,6 +165,7 @@ type Options struct {
 	// IndexKeys are those of the index of customers as they are now: the first
 	// one makes tags, all find. It is called for every customer.
 	IndexKeys func() []TokenKey
+	OIDC      *OIDC       // nil: no sign-in at a provider
 	TLS       *tls.Config // nil: without
 	Log       *slog.Logger
 	Now       func() time.Time
@@ -195,6 +196,7 @@ type Gateway struct {
 	queues    QueueService
 	directory Directory
 	auth      *Auth
+	signIn    *signIn // nil: without
 	links     *links
 	checkIns  *pace
 	misses    *pace // public queues asked for that are not there
@@ -224,7 +226,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log, unopened: &unopened{log: o.Log, now: o.Now}},
-		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), newEpoch: o.NewEpoch,
+		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), signIn: newSignIn(o.OIDC), newEpoch: o.NewEpoch,
 		links: links, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress),
 		options: o, room: maxConnections,
 	}

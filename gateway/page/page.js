@@ -298,7 +298,16 @@ setInterval(() => {
   if (stale && ready && !replies.size) { ready = false; connect(); }
 }, 10_000);
 window.addEventListener('online', () => { if (login && !ready) { tries = 0; connect(); } });
+const signInSaid = {
+  again: 'The sign-in took too long, or began in another window. Please try again.', refused: 'Your organisation did not sign you in.',
+  forbidden: 'You are known to your organisation, but may not come in here. Please ask an administrator.',
+  unavailable: 'Your organisation’s sign-in cannot be reached just now. Please try again.',
+};
 async function begin() {
+  const word = new URLSearchParams(location.hash.slice(1)).get('sign-in');
+  if (word) history.replaceState(null, '', location.pathname);
+  if (word === 'done') localStorage.setItem('signed-in', 'yes'); else say(signInSaid[word]);
+  call('GET', '/auth', undefined, false).then((m) => { $('elsewhere').hidden = !m.oidc; }, () => {});
   if (!localStorage.getItem('signed-in')) return;
   await attempt(async () => {
     if (!await renew()) return;
