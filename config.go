@@ -40,6 +40,9 @@ type Config struct {
 	// Nil: from the data dir, made there at the first start.
 	TokenKeys *seal.Ring
 	DataKeys  *seal.Ring
+	// The file that DataKeys came from, which is read again when it changes;
+	// empty where they were given as such.
+	DataKeysFile string
 
 	Certificate *certificateFiles // nil: plain HTTP
 	// Exposed names the flags that gave secrets on the command line.
@@ -102,7 +105,8 @@ var settings = []setting{
 	{name: "token-keys", secret: true, usage: "key ring id:base64,… that signs tokens",
 		put: ring(func(c *Config) **seal.Ring { return &c.TokenKeys })},
 	{name: "data-keys", secret: true, usage: "key ring id:base64,… that seals customer data",
-		put: ring(func(c *Config) **seal.Ring { return &c.DataKeys })},
+		put:     ring(func(c *Config) **seal.Ring { return &c.DataKeys }),
+		putFile: func(c *Config, path string) { c.DataKeysFile = path }},
 }
 
 // readConfig reads the flags and variables of serve.

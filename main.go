@@ -84,10 +84,12 @@ func (p *program) command(name string, args []string) error {
 		return p.version(args)
 	case "help":
 		return p.help()
-	case "demo", "keys":
+	case "keys":
+		return p.keys(args)
+	case "demo":
 		return usage("%s is not in this version yet", name)
 	}
-	return usage("unknown command %q (serve, user, version or help)", name)
+	return usage("unknown command %q (serve, user, keys, version or help)", name)
 }
 
 // usage makes an error whose exit code is 2.

@@ -63,9 +63,11 @@ type Node struct {
 	directory *directory.Directory
 	tokenKeys *seal.Ring
 	dataKeys  *seal.Ring
-	sealer    *seal.DataKeys // nil until the directory is open
-	feeds     *actors.Feeds
-	projector *actors.Projector
+	// Nil until the directory is open.
+	sealer     *seal.DataKeys
+	ringKeeper *ringKeeper
+	feeds      *actors.Feeds
+	projector  *actors.Projector
 	// sinks must have every event; their followers see to it.
 	sinks     []actors.Sink
 	followers []*actors.JournalFollower
@@ -151,23 +153,20 @@ func (n *Node) openKeys(context.Context) (err error) {
 	if n.tokenKeys, err = n.ring(n.config.TokenKeys, "token.keys"); err != nil {
 		return fmt.Errorf("token keys: %w", err)
 	}
-	if n.dataKeys, err = n.ring(n.config.DataKeys, "data.keys"); err != nil {
+	if n.dataKeys, err = n.ring(n.config.DataKeys, dataKeysFile); err != nil {
 		return fmt.Errorf("data keys: %w", err)
 	}
 	return nil
 }
+
+// dataKeysFile holds the ring in the data dir.
+const dataKeysFile = "data.keys"
 
 func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 	if configured != nil {
 		return configured, nil
 	}
 	return seal.LoadOrCreateRing(filepath.Join(n.config.DataDir, file))
-}
-
-// openDataKeys is for when there is a directory.
-func (n *Node) openDataKeys(context.Context) error {
-	n.sealer = seal.NewDataKeys(n.dataKeys, n.directory, n.log, n.config.Now)
-	return nil
 }
 
 // follow has a sink fed with every event. It must be called before the queues start.
@@ -318,6 +317,7 @@ func (n *Node) serve() {
 	run("audit log", n.audit.Run)
 	run("access", n.gateway.FollowAccess)
 	run("data keys", n.sealer.Run)
+	run("key ring", n.ringKeeper.Run)
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 	}

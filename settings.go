@@ -28,6 +28,8 @@ type setting struct {
 	// toggle: the flag may stand without a value, which means true.
 	toggle bool
 	put    func(c *Config, value string) error
+	// putFile is told the name of the file that the value came from. May be nil.
+	putFile func(c *Config, path string)
 }
 
 func (s setting) env() string {
@@ -35,7 +37,7 @@ func (s setting) env() string {
 }
 
 // given is what was written for a setting, and where.
-type given struct{ value, where string }
+type given struct{ value, where, file string }
 
 // flagValue collects the values of one command line.
 type flagValue struct {
@@ -47,7 +49,7 @@ type flagValue struct {
 func (f flagValue) String() string   { return "" }
 func (f flagValue) IsBoolFlag() bool { return f.toggle }
 func (f flagValue) Set(value string) error {
-	f.into[f.name] = given{value, "--" + f.name}
+	f.into[f.name] = given{value, "--" + f.name, ""}
 	return nil
 }
 
@@ -93,6 +95,9 @@ func applySettings(c *Config, settings []setting, flags map[string]given, getenv
 		if s.secret && v.where == "--"+s.name && secretIn(v.value) {
 			c.Exposed = append(c.Exposed, v.where)
 		}
+		if v.file != "" && s.putFile != nil {
+			s.putFile(c, v.file)
+		}
 	}
 	return nil
 }
@@ -120,14 +125,14 @@ func (s setting) find(flags map[string]given, getenv func(string) string) (given
 			if err != nil {
 				return given{}, usage("%s: %w", path.where, err)
 			}
-			return given{value, path.where}, nil
+			return given{value, path.where, path.value}, nil
 		}
 	}
 	if inFlag && plain.value == "" && s.value != "" {
 		return given{}, usage("--%s: it is empty", s.name)
 	}
 	if plain.value == "" { // left out; an empty variable is no more than that
-		return given{s.value, "--" + s.name}, nil
+		return given{s.value, "--" + s.name, ""}, nil
 	}
 	return plain, nil
 }
@@ -137,7 +142,7 @@ func (s setting) look(name, env string, flags map[string]given, getenv func(stri
 		return v, true
 	}
 	if value := getenv(env); value != "" {
-		return given{value, env}, false
+		return given{value, env, ""}, false
 	}
 	return given{}, false
 }
@@ -166,6 +171,7 @@ func (p *program) help() error {
 	var b strings.Builder
 	b.WriteString(`nowserving [serve] [flags]    run a node (the default)
 nowserving user add|list|passwd [flags]
+nowserving keys rotate [flags]
 nowserving version
 
 Flags of serve, each with an environment variable of the same name

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,19 +13,30 @@ func lockDataDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data dir: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "node.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := LockFile(filepath.Join(dir, "node.lock"))
+	if errors.Is(err, ErrHeld) {
+		return nil, fmt.Errorf("data dir %s is in use by another node", dir)
+	}
+	return f, err
+}
+
+// ErrHeld: another process holds the lock.
+var ErrHeld = errors.New("it is held by another process")
+
+// LockFile makes a file, if need be, and has this process alone hold it until the
+// file is closed or the process ends. It fails with ErrHeld.
+func LockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("data dir: %w", err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	held, err := tryLockFile(f)
 	if held {
-		err = fmt.Errorf("data dir %s is in use by another node", dir)
-	} else if err != nil {
-		err = fmt.Errorf("lock data dir %s: %w", dir, err)
+		err = ErrHeld
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, err
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return f, nil
 }

@@ -71,6 +71,9 @@ func NewDataKeys(ring *Ring, store KeyStore, log *slog.Logger, now func() time.T
 // Fingerprints is the ring's.
 func (d *DataKeys) Fingerprints(parts ...[]byte) []uint64 { return d.ring.Fingerprints(parts...) }
 
+// TryAgain has values opened that could not be: there may be another ring now.
+func (d *DataKeys) TryAgain() { d.keep.tryAgain() }
+
 // Direct counts the values that the ring itself sealed.
 func (d *DataKeys) Direct() uint64 { return d.direct.Load() }
 

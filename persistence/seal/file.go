@@ -22,7 +22,7 @@ const maxRingFile = 16 << 10
 // A file that everyone on the machine can read or write is refused.
 // Errors name the path, never the content; a bad content wraps ErrRing.
 func LoadOrCreateRing(path string) (*Ring, error) {
-	r, err := loadRing(path)
+	r, err := ReadRing(path, true)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
@@ -38,10 +38,34 @@ func LoadOrCreateRing(path string) (*Ring, error) {
 	}
 	// Read back even what was just written: if another process was first, its
 	// ring is the one; and a file system that lies is found out now.
-	return loadRing(path)
+	return ReadRing(path, true)
 }
 
-func loadRing(path string) (*Ring, error) {
+// AddKey makes a random key and puts it at the front of the ring at path, in one
+// step: whoever reads the file finds the ring before or after it.
+func AddKey(path string, now time.Time) (*Ring, error) {
+	r, err := ReadRing(path, true)
+	if err != nil {
+		return nil, err
+	}
+	longer, err := ParseRing(newEntry(now) + "," + r.encode())
+	if err != nil {
+		return nil, fmt.Errorf("key ring %s: %w", path, err)
+	}
+	temp, err := writeTemp(path, longer.encode()+"\n")
+	if err != nil {
+		return nil, fmt.Errorf("key ring: %w", err)
+	}
+	defer os.Remove(temp) // it is not there any more, unless this failed
+	if err := os.Rename(temp, path); err != nil {
+		return nil, fmt.Errorf("key ring: %w", err)
+	}
+	return longer, syncDir(filepath.Dir(path))
+}
+
+// ReadRing reads the ring at path. A private file that everyone on the machine
+// can read or write is refused.
+func ReadRing(path string, private bool) (*Ring, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("key ring: %w", err)
@@ -52,7 +76,7 @@ func loadRing(path string) (*Ring, error) {
 		return nil, fmt.Errorf("key ring: %w", err)
 	}
 	// Windows has no such bits; Go makes them up there.
-	if runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
+	if private && runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
 		return nil, fmt.Errorf("key ring: %s is open to every user of this machine; chmod 600 it", path)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, maxRingFile+1))
@@ -81,22 +105,32 @@ func newEntry(now time.Time) string {
 // whole file or none, and a file that is there already stays (fs.ErrExist).
 // That is why it links a finished temporary file instead of renaming it.
 func createFile(path, content string) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".ring-*") // mode 0600
+	temp, err := writeTemp(path, content)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer os.Remove(temp)
+	if err := os.Link(temp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// writeTemp writes content durably to a new file beside path and gives its name.
+func writeTemp(path, content string) (string, error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), ".ring-*") // mode 0600
+	if err != nil {
+		return "", err
+	}
 	_, err = temp.WriteString(content)
 	if err == nil {
 		err = temp.Sync()
 	}
 	if err = errors.Join(err, temp.Close()); err != nil {
-		return err
+		os.Remove(temp.Name())
+		return "", err
 	}
-	if err := os.Link(temp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return temp.Name(), nil
 }
 
 // syncDir makes the new name durable. A key that is lost after data was

@@ -167,6 +167,37 @@ func (r *Ring) IDs() []string {
 	return ids
 }
 
+// Proof tells whether two rings hold the same key under an id, and nothing else.
+type Proof struct {
+	ID    string
+	Proof [16]byte
+}
+
+// Proofs are those of the keys, first key first.
+func (r *Ring) Proofs() []Proof {
+	set := r.now.Load()
+	proofs := make([]Proof, len(set.keys))
+	for i := range set.keys {
+		proofs[i] = Proof{set.keys[i].id, [16]byte(set.keys[i].derive("proof/v1"))}
+	}
+	return proofs
+}
+
+// Leading gives a ring of the same keys in which the one of that id is the first.
+func (r *Ring) Leading(id string) *Ring {
+	set := r.now.Load()
+	at, known := set.byID[id]
+	if !known || at == 0 {
+		return newRing(set)
+	}
+	led := &keySet{byID: make(map[string]int, len(set.keys))}
+	led.keys = append(append(append(led.keys, set.keys[at]), set.keys[:at]...), set.keys[at+1:]...)
+	for i := range led.keys {
+		led.byID[led.keys[i].id] = i
+	}
+	return newRing(led)
+}
+
 // encode is the inverse of ParseRing.
 func (r *Ring) encode() string {
 	set := r.now.Load()

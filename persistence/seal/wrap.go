@@ -144,3 +144,12 @@ func keyOf(sealed []byte) (id KeyID, known bool, err error) {
 	}
 	return KeyID(sealed[1:headV2]), true, nil
 }
+
+// DirectKey gives the id of the ring's key that sealed a value itself, as was done
+// before there were data keys and is while none can be had.
+func DirectKey(sealed []byte) (id string, direct bool) {
+	if len(sealed) < 2 || sealed[0] != formatV1 || len(sealed) < 2+int(sealed[1]) {
+		return "", false
+	}
+	return string(sealed[2 : 2+int(sealed[1])]), true
+}

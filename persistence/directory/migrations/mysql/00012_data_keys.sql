@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS ring_keys (
     id        VARCHAR(32) NOT NULL PRIMARY KEY,
     proof     BINARY(16)  NOT NULL, -- tells whether another ring's key of this id is the same
     first_ms  BIGINT      NOT NULL, -- when a node first had it
+    led_ms    BIGINT      NOT NULL, -- when a node last wrapped with it, 0: never
     direct_ms BIGINT      NOT NULL  -- until when it may have sealed values itself, 0: never
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 

@@ -18,6 +18,7 @@ CREATE TABLE ring_keys (
     id        TEXT    NOT NULL PRIMARY KEY,
     proof     BLOB    NOT NULL, -- tells whether another ring's key of this id is the same
     first_ms  INTEGER NOT NULL, -- when a node first had it
+    led_ms    INTEGER NOT NULL, -- when a node last wrapped with it, 0: never
     direct_ms INTEGER NOT NULL  -- until when it may have sealed values itself, 0: never
 ) STRICT;
 
