@@ -226,7 +226,7 @@ func (r *rotation) tell(ctx context.Context) error {
 			continue // it has left, and nobody needs it
 		}
 		visits := "-"
-		if key.DataKeys > 0 {
+		if key.Oldest > 0 {
 			visits = onDay(key.Oldest) + " to " + onDay(key.Newest)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", key.ID, moment(key.First, now), moment(key.Led, now), key.DataKeys, visits, r.state(key, now))

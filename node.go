@@ -66,6 +66,7 @@ type Node struct {
 	// Nil until the directory is open.
 	sealer     *seal.DataKeys
 	ringKeeper *ringKeeper
+	indexKeys  []gateway.TokenKey
 	feeds      *actors.Feeds
 	projector  *actors.Projector
 	// sinks must have every event; their followers see to it.
@@ -266,10 +267,9 @@ func (n *Node) takeOver() {
 }
 
 func (n *Node) startGateway(context.Context) (err error) {
-	indexKeys := tokenKeys(n.dataKeys, "customer-index")
 	o := gateway.Options{
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
-		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return indexKeys },
+		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate,

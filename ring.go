@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"nowserving/gateway"
 	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
 )
@@ -63,7 +64,14 @@ func (n *Node) openDataKeys(ctx context.Context) error {
 		return err
 	}
 	n.closing(n.ringKeeper.end)
-	return nil
+	return (&waiting{node: n}).await(ctx, "database", func(ctx context.Context) error {
+		keys, err := n.sealer.Named(ctx, "customer-index")
+		n.indexKeys = nil
+		for _, key := range keys {
+			n.indexKeys = append(n.indexKeys, gateway.TokenKey(key))
+		}
+		return err
+	})
 }
 
 // begin chooses the first key, for those who hold the ring already.

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -92,6 +93,9 @@ func (d *Directory) missingDataKeys(ctx context.Context, keys, found []seal.Wrap
 	for _, id := range listed {
 		there[id] = true
 	}
+	for _, id := range queues {
+		there[id] = there[id] || strings.HasPrefix(id, "#") // see NamedDataKeys
+	}
 	var rows []dataKeyRow
 	for _, k := range keys {
 		if at := (slot{k.Queue, k.Day}); there[k.Queue] && !done[at] {
@@ -102,6 +106,16 @@ func (d *Directory) missingDataKeys(ctx context.Context, keys, found []seal.Wrap
 		}
 	}
 	return rows, nil
+}
+
+// NamedDataKeys gives the keys of a name, the newest first. It begins with #, so
+// it is no queue's; their days only count.
+func (d *Directory) NamedDataKeys(ctx context.Context, name string) ([]seal.WrappedKey, error) {
+	var rows []dataKeyRow
+	if err := d.read(ctx).Where("queue_id = ?", name).Order("day DESC").Find(&rows).Error; err != nil {
+		return nil, d.fail(err)
+	}
+	return wrappedKeys(rows), nil
 }
 
 // DataKeys gives those of some data keys that there are.

@@ -62,6 +62,11 @@ func testDataKeys(t *testing.T, open opener) {
 	if n, err := d.DropDataKeys(ctx, "a", 2); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
+	older, newer := wrapped("#name", 0, 10), wrapped("#name", 1, 11)
+	ensure([]seal.WrappedKey{older, newer, wrapped("#other", 0, 12)}, older, newer, wrapped("#other", 0, 12))
+	if named, err := d.NamedDataKeys(ctx, "#name"); err != nil || !reflect.DeepEqual(named, []seal.WrappedKey{newer, older}) {
+		t.Fatal(named, err)
+	}
 	again := wrapped("a", 1, 5)
 	ensure([]seal.WrappedKey{again, a2, b1}, again, a2, b1)
 }

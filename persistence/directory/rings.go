@@ -164,7 +164,7 @@ func (d *Directory) RingKeys(ctx context.Context) ([]RingKey, error) {
 	}
 	var wraps []RingKey
 	err := d.read(ctx).Model(&dataKeyRow{}).Group("ring_key").Order("ring_key").
-		Select("ring_key AS id, COUNT(*) AS data_keys, MIN(day) AS oldest, MAX(day) AS newest").Scan(&wraps).Error
+		Select("ring_key AS id, COUNT(*) AS data_keys, COALESCE(MIN(CASE WHEN queue_id NOT LIKE '#%' THEN day END), 0) AS oldest, MAX(day) AS newest").Scan(&wraps).Error
 	if err != nil {
 		return nil, d.fail(err)
 	}

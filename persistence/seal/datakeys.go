@@ -2,6 +2,7 @@ package seal
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,9 @@ type KeyStore interface {
 	// EnsureDataKeys keeps each key whose queue is there and has none of that
 	// day yet, and gives the keys of all these queues and days that there are then.
 	EnsureDataKeys(ctx context.Context, keys []WrappedKey) ([]WrappedKey, error)
+	// NamedDataKeys gives the keys of a name, which begins with # and so is no
+	// queue's, the newest first.
+	NamedDataKeys(ctx context.Context, name string) ([]WrappedKey, error)
 	// DataKeys gives those that there are.
 	DataKeys(ctx context.Context, ids []KeyID) ([]WrappedKey, error)
 	// RecentDataKeys gives those made since then, the newest first.
@@ -70,6 +74,35 @@ func NewDataKeys(ring *Ring, store KeyStore, log *slog.Logger, now func() time.T
 
 // Fingerprints is the ring's.
 func (d *DataKeys) Fingerprints(parts ...[]byte) []uint64 { return d.ring.Fingerprints(parts...) }
+
+// Named gives the keys of one purpose, the newest first, of which the first is to
+// be used: random ones, which every node has alike and no rotation of the ring
+// changes. A new one is made where there is none, or none that the ring can unwrap.
+func (d *DataKeys) Named(ctx context.Context, purpose string) ([]Key, error) {
+	name, day := "#"+purpose, int64(0)
+	for {
+		rows, err := d.store.NamedDataKeys(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		var keys []Key
+		for _, row := range rows {
+			day = max(day, row.Day+1)
+			secret, err := d.ring.unwrap(row)
+			if err != nil {
+				d.log.Error("a key cannot be unwrapped; what it is for begins anew", "purpose", purpose, "ring_key", row.RingKey, "error", err)
+				continue
+			}
+			keys = append(keys, Key{ID: hex.EncodeToString(row.ID[:]), Bytes: secret})
+		}
+		if len(keys) > 0 {
+			return keys, nil
+		}
+		if _, err := d.store.EnsureDataKeys(ctx, []WrappedKey{d.ring.newDataKey(slot{name, day}, d.now())}); err != nil {
+			return nil, err
+		}
+	}
+}
 
 // TryAgain has values opened that could not be: there may be another ring now.
 func (d *DataKeys) TryAgain() { d.keep.tryAgain() }

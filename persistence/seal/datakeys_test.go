@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -126,6 +127,45 @@ func (w *world) running(ids ...string) *seal.DataKeys {
 		<-done
 	})
 	return d
+}
+
+// What is found by a key is found after every rotation, and on every node.
+func TestNamedKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	named := func(purpose string, ring ...string) []seal.Key {
+		t.Helper()
+		keys, err := w.node(ring...).Named(t.Context(), purpose)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	var all sync.WaitGroup
+	found := make([][]seal.Key, 8)
+	for i := range found {
+		all.Go(func() { found[i] = named("index", "k") })
+	}
+	all.Wait()
+	first := found[0]
+	for _, keys := range found {
+		if len(keys) != 1 || !reflect.DeepEqual(keys, first) {
+			t.Fatal("two nodes have different keys")
+		}
+	}
+	if rotated := named("index", "new", "k"); !reflect.DeepEqual(rotated, first) {
+		t.Error("another ring gives another key")
+	}
+	if other := named("other", "k"); bytes.Equal(other[0].Bytes, first[0].Bytes) {
+		t.Error("two purposes share a key")
+	}
+	anew := named("index", "x")
+	if len(anew) != 1 || bytes.Equal(anew[0].Bytes, first[0].Bytes) {
+		t.Error("a ring without the key")
+	}
+	if both := named("index", "k", "x"); len(both) != 2 || both[0].ID != anew[0].ID || both[1].ID != first[0].ID {
+		t.Error("not both keys, the newest first")
+	}
 }
 
 // byDataKey tells a value that a data key sealed from one that the ring did.
