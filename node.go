@@ -77,6 +77,7 @@ type Node struct {
 	announcer *actors.Announcer
 	gateway   *gateway.Gateway
 	audit     *gateway.AuditLog
+	erasing   *erasing
 	filtering filtering
 	rabbit    *rabbitParts // nil: without --amqp-url
 
@@ -267,7 +268,9 @@ func (n *Node) takeOver() {
 }
 
 func (n *Node) startGateway(context.Context) (err error) {
+	n.erasing = newErasing(n)
 	o := gateway.Options{
+		People: people{n.directory, n.erasing.wake},
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
@@ -320,6 +323,7 @@ func (n *Node) serve() {
 	run("key ring", n.ringKeeper.Run)
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
+		run("erasures", n.erasing.Run)
 	}
 	for _, f := range n.followers {
 		run("follower", f.Run)

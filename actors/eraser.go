@@ -65,12 +65,12 @@ func (e *Eraser) pass(ctx context.Context, tags [][]byte, by string) (tickets in
 
 // queue goes through one queue.
 func (e *Eraser) queue(ctx context.Context, id string, tags [][]byte, by string) (tickets int, found bool, err error) {
+	held, err := e.holds(ctx, id, tags)
+	if err != nil || !held { // then the queue has not got it either
+		return 0, false, err
+	}
 	if tickets, err = e.empty(ctx, id, tags, by); err != nil {
 		return tickets, true, err
-	}
-	held, err := e.holds(ctx, id, tags)
-	if err != nil || !held {
-		return tickets, tickets > 0, err
 	}
 	if err := refusedBy(e.queues.Purge(ctx, id).Problem); err != nil {
 		return tickets, true, err

@@ -10,7 +10,12 @@ const maxPerson = 200
 
 // readPerson gives tickets of a person, in any state.
 func (g *grain) readPerson(v *messages.View, q *messages.ReadPerson) {
-	for _, t := range g.state.OfPerson(q.Tags, int(min(q.Limit, maxPerson))) {
+	limit := int(min(q.Limit, maxPerson))
+	for _, t := range g.state.OfPerson(q.Tags, limit+1) {
+		if len(v.Tickets) == limit {
+			v.Next = &messages.ListCursor{} // there are more
+			break
+		}
 		_, position, _ := g.state.Ticket(t.ID)
 		v.Tickets = append(v.Tickets, &messages.Placed{Ticket: TicketToMessage(t), Position: uint32(position)})
 	}

@@ -65,6 +65,7 @@ const (
 	ReadHistory                  // finished tickets
 	ManageLetters                // dead letters: list, send again, delete
 	ReadAudit                    // who did what
+	ManagePeople                 // customers: erase one, export what is kept of one
 	VisitPublic                  // check in to a public queue, leave it by the ticket's token
 	ManageUsers                  // users and their API keys
 )
@@ -81,6 +82,7 @@ var mayDo = map[Action][]Level{
 	ReadHistory:    {Admin, Supervisor},
 	ManageLetters:  {Admin, Supervisor},
 	ReadAudit:      {Admin},
+	ManagePeople:   {Admin},
 	VisitPublic:    {nobody},
 	ManageUsers:    {Admin},
 }

@@ -158,6 +158,7 @@ type Options struct {
 	Users     UserStore
 	APIKeys   APIKeys
 	History   History
+	People    People
 	Passwords Passwords
 	Sealer    Sealer
 	TokenKeys []TokenKey // the first one signs, all verify

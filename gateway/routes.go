@@ -76,6 +76,10 @@ func (g *Gateway) route() {
 	api.Patch("/queues/:queue/tickets/:ticket", g.authenticated(g.ticketCommand("update")))
 	api.Delete("/queues/:queue/tickets/:ticket", g.authenticated(g.removeTicket))
 	api.Get("/history", g.authenticated(g.listHistory))
+	api.Get("/history/:ticket", g.authenticated(g.getHistory))
+	api.Post("/erasures", g.authenticated(g.createErasure))
+	api.Get("/erasures/:erasure", g.authenticated(g.getErasure))
+	api.Post("/exports", g.authenticated(g.exportPerson))
 	api.Get("/audit", g.authenticated(g.listAudit))
 	for path, command := range ticketVerbs {
 		api.Post("/queues/:queue/tickets/:ticket/"+path, g.authenticated(g.ticketCommand(command)))
