@@ -211,10 +211,6 @@ func (s historySink) Take(ctx context.Context, parts []actors.Part) error {
 // historyChange is nil for an event that the history does not tell of.
 func historyChange(e *messages.Event) (*directory.HistoryChange, error) {
 	switch queue.Kind(e.Kind) {
-	case queue.TicketUpdated:
-		if !e.Erases || !queue.TicketState(e.Ticket.GetState()).Finished() {
-			return nil, nil
-		}
 	case queue.TicketEnqueued, queue.TicketRequeued,
 		queue.TicketCompleted, queue.TicketNoShow, queue.TicketRemoved, queue.TicketTransferred:
 	default:

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -24,7 +25,10 @@ func (p peopleOf) AddErasure(ctx context.Context, e Erasure) error {
 		return err
 	}
 	tickets, err := actors.NewEraser(p.e.queues, p.e.journal).Erase(ctx, e.Tags, e.MadeBy)
-	return p.e.dir.AdvanceErasure(ctx, e.ID, rows, int64(tickets), err == nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.e.dir.AdvanceErasure(ctx, e.ID, rows, int64(tickets), true), p.e.dir.EndErasure(ctx, e.ID))
 }
 
 func (p peopleOf) Erasure(ctx context.Context, id string) (Erasure, error) {

@@ -72,14 +72,23 @@ func (d *Directory) PendingErasures(ctx context.Context, limit int) ([]Erasure, 
 	return erasures, nil
 }
 
-// AdvanceErasure adds to what an erasure has emptied. Done ends it, and has its
-// tags forgotten.
-func (d *Directory) AdvanceErasure(ctx context.Context, id string, history, tickets int64, done bool) error {
+// AdvanceErasure adds to what an erasure has emptied. Erased has its tags
+// forgotten: nobody is left who could be found by them.
+func (d *Directory) AdvanceErasure(ctx context.Context, id string, history, tickets int64, erased bool) error {
+	change := map[string]any{"history": gorm.Expr("history + ?", history), "tickets": gorm.Expr("tickets + ?", tickets)}
+	if erased {
+		change["tags"] = []byte{}
+	}
+	return d.changeErasure(ctx, id, change)
+}
+
+// EndErasure ends one.
+func (d *Directory) EndErasure(ctx context.Context, id string) error {
+	return d.changeErasure(ctx, id, map[string]any{"done_ms": millis(d.now())})
+}
+
+func (d *Directory) changeErasure(ctx context.Context, id string, change map[string]any) error {
 	return d.write(ctx, func(tx *gorm.DB) error {
-		change := map[string]any{"history": gorm.Expr("history + ?", history), "tickets": gorm.Expr("tickets + ?", tickets)}
-		if done {
-			change["tags"], change["done_ms"] = []byte{}, millis(d.now())
-		}
 		return missing(tx.Model(&erasureRow{}).Where("id = ?", id).Updates(change))
 	})
 }

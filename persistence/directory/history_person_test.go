@@ -125,6 +125,10 @@ func testErasures(t *testing.T, open opener) {
 	check(t, d.AdvanceErasure(ctx, "e1", 2, 3, false))
 	now = now.Add(time.Hour)
 	check(t, d.AdvanceErasure(ctx, "e1", 1, 0, true))
+	if pending, err := d.PendingErasures(ctx, 10); err != nil || len(pending) != 2 || len(pending[0].Tags) != 0 {
+		t.Errorf("pending: %v, %v", pending, err)
+	}
+	check(t, d.EndErasure(ctx, "e1"))
 	got, err := d.Erasure(ctx, "e1")
 	check(t, err)
 	if got.History != 3 || got.Tickets != 3 || !got.DoneAt.Equal(now) || len(got.Tags) != 0 || got.MadeBy != "u1" {
@@ -136,6 +140,7 @@ func testErasures(t *testing.T, open opener) {
 	_, err = d.Erasure(ctx, "e9")
 	want(t, err, ErrNotFound)
 	want(t, d.AdvanceErasure(ctx, "e9", 0, 0, true), ErrNotFound)
+	want(t, d.EndErasure(ctx, "e9"), ErrNotFound)
 }
 
 func testLease(t *testing.T, open opener) {
