@@ -95,6 +95,9 @@ func rawTables(t testing.TB, db *sql.DB) (all []byte) {
 				values = append(values, string(value))
 			}
 		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
 		return values
 	}
 	for _, table := range texts("SHOW TABLES") {
