@@ -12,6 +12,10 @@ import (
 // life of an access token, for the clocks of nodes may differ.
 const accessKept = time.Hour
 
+// accessNewest is how many changes are kept whatever their age: a node whose
+// clock is wrong must not take away what others have yet to read.
+const accessNewest = 1000
+
 // AccessChange ends access tokens before their time: those of a user whose
 // epoch is lower, or those of one login.
 type AccessChange struct {
@@ -78,7 +82,8 @@ func (d *Directory) endAccess(tx *gorm.DB, row accessRow) error {
 	if err := tx.Create(&row).Error; err != nil {
 		return err
 	}
-	return tx.Where("made_ms < ?", millis(d.now().Add(-accessKept))).Delete(&accessRow{}).Error
+	return tx.Where("made_ms < ? AND revision + ? <= ?", millis(d.now().Add(-accessKept)), accessNewest, clock.Revision).
+		Delete(&accessRow{}).Error
 }
 
 // endTokens voids a user's access tokens of before. Its logins live on or, where

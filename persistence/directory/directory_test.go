@@ -82,7 +82,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"two handles":                 testTwoHandles, "context": testContext,
 		"statistics": testStatistics, "statistics in parts": testStatisticsParts,
 		"rules": testRules, "rules end": testRulesEnd, "rules race": testRulesRace, "audit": testAudit, "last admin": testLastAdmin, "audited users": testAuditedUsers, "api keys": testKeys,
-		"access changes": testAccessChanges, "narrowed login": testNarrowedLoginGoesOn, "access race": testAccessRace,
+		"access changes": testAccessChanges, "narrowed login": testNarrowedLoginGoesOn, "access race": testAccessRace, "access and a fast clock": testAccessFastClock,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
