@@ -119,8 +119,8 @@ func TestLoginGoesOnWithAnotherLevel(t *testing.T) {
 	e.ok(call{as: "ann@example.org", method: "GET", path: "/me"})
 }
 
-// A client that takes a long snapshot slowly gets no more of it once its access
-// has ended.
+// A client that takes a long snapshot slowly gets no more of it once its access,
+// or its token, has ended.
 func TestAccessEndsInTheMiddleOfASnapshot(t *testing.T) {
 	e := startLive(t)
 	e.queue("a")
@@ -128,11 +128,35 @@ func TestAccessEndsInTheMiddleOfASnapshot(t *testing.T) {
 	for range 600 {
 		e.enqueueLong("a", payload)
 	}
+	found, err := e.dir.UserByEmail(t.Context(), "admin@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := userOf(found)
+	const life = 3 * time.Second
+	short := e.tokenFor(admin, life)
+	var claimed claims
+	if _, err := e.gateway.auth.parser.ParseWithClaims(short, &claimed, e.gateway.auth.key); err != nil {
+		t.Fatal(err)
+	}
+	e.tokens.Store("admin@example.org", short)
+	e.endsInTheMiddle(claimed.ExpiresAt.Add(time.Second), func() {}) // looked for each second
+	e.tokens.Store("admin@example.org", e.tokenFor(admin, accessLife))
+	e.endsInTheMiddle(time.Now(), func() {
+		if err := e.dir.DropUserSessions(t.Context(), admin.ID); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// endsInTheMiddle has a client with a thin line cut off in time after a moment.
+func (e *liveEnv) endsInTheMiddle(due time.Time, end func()) {
+	e.t.Helper()
 	p := e.joinSmall()
 	p.send(`{"type":"subscribe","id":"s","queue":"a"}`)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	begun := make(chan struct{}, 1)
-	go func() { // a thin line
+	go func() {
 		defer close(stopped)
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
@@ -152,20 +176,24 @@ func TestAccessEndsInTheMiddleOfASnapshot(t *testing.T) {
 		}
 	}()
 	<-begun
-	admin, err := e.dir.UserByEmail(t.Context(), "admin@example.org")
-	if err != nil {
-		t.Fatal(err)
+	if now := time.Now(); due.Before(now) {
+		due = now
 	}
-	began := time.Now()
-	if err := e.dir.DropUserSessions(t.Context(), admin.ID); err != nil {
-		t.Fatal(err)
-	}
+	end()
 	e.awaitClosing()
-	if took := time.Since(began); took > within {
-		t.Errorf("it ended after %v", took)
+	if late := time.Since(due); late > within {
+		e.t.Errorf("it ended after %v", late)
 	}
 	close(stop)
 	<-stopped
+	e.awaits("the session is gone", func() bool { return len(e.gateway.live.registry.everyone()) == 0 })
+}
+
+// everyone gives the sessions that are there.
+func (r *registry) everyone() []*liveSession {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all()
 }
 
 // What a node has learned holds while the directory is away, for tokens too that

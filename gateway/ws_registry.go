@@ -124,7 +124,7 @@ func (r *registry) look(n int, now time.Time) {
 		for s := range slot {
 			if ends := s.expires.Load(); ends != 0 && now.UnixMilli() >= ends {
 				s.expires.Store(0)
-				s.out.Close(closeNotLoggedIn, "The token has ended.")
+				s.endNow("The token has ended.")
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func (r *registry) endVoid(over *ended) {
 	defer r.mu.Unlock()
 	r.each(func(s *liveSession) {
 		if who := s.user.Load(); who != nil && over.has(who) && s.user.CompareAndSwap(who, nil) {
-			s.endNow()
+			s.endNow(loginEnded)
 		}
 	})
 }

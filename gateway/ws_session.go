@@ -287,10 +287,10 @@ func (s *liveSession) confirm() {
 	}
 }
 
-// endNow closes the session of somebody whose access has ended. Who does not
+// endNow closes the session of somebody whose access or token has ended. Who does not
 // take what was sent before is cut.
-func (s *liveSession) endNow() {
-	s.out.Close(closeNotLoggedIn, loginEnded)
+func (s *liveSession) endNow(reason string) {
+	s.out.Close(closeNotLoggedIn, reason)
 	time.AfterFunc(cutWithin, func() {
 		if !s.in.closing.Load() {
 			s.in.cut()
