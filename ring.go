@@ -163,7 +163,6 @@ func (k *ringKeeper) take(ctx context.Context, fresh *seal.Ring) error {
 	}
 	k.file = fresh
 	k.ring.Replace(fresh.Leading(first))
-	k.sealer.TryAgain()
 	k.log.Info("the key ring has been read again", "file", k.path, "keys", strings.Join(k.ring.IDs(), ","))
 	if err := k.report(ctx); err != nil {
 		return err

@@ -104,9 +104,6 @@ func (d *DataKeys) Named(ctx context.Context, purpose string) ([]Key, error) {
 	}
 }
 
-// TryAgain has values opened that could not be: there may be another ring now.
-func (d *DataKeys) TryAgain() { d.keep.tryAgain() }
-
 // Direct counts the values that the ring itself sealed.
 func (d *DataKeys) Direct() uint64 { return d.direct.Load() }
 

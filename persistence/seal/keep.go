@@ -115,11 +115,3 @@ func (k *keep) drop(id KeyID) {
 	defer k.mu.Unlock()
 	k.byID.Remove(id)
 }
-
-// tryAgain forgets what was looked for in vain.
-func (k *keep) tryAgain() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	clear(k.lost)
-	clear(k.none)
-}
