@@ -26,13 +26,14 @@ const (
 type foreign int
 
 const (
-	hidden  foreign = iota // 404 queue_not_found, before the level is looked at
-	after                  // 404 queue_not_found, to those whose level allows the call
-	named                  // 422 invalid, as a field that names no queue, to those whose level allows the call
-	letter                 // 404 not_found, to those whose level allows the call
-	missing                // it is answered, without what is the queue's
-	none                   // the call is about no queue
-	open                   // the call needs no login
+	hidden    foreign = iota // 404 queue_not_found, before the level is looked at
+	after                    // 404 queue_not_found, to those whose level allows the call
+	named                    // 422 invalid, as a field that names no queue, to those whose level allows the call
+	letter                   // 404 not_found, to those whose level allows the call
+	elsewhere                // 404 ticket_not_found, to those whose level allows the call
+	missing                  // it is answered, without what is the queue's
+	none                     // the call is about no queue
+	open                     // the call needs no login
 )
 
 // access is one row. In path and body QUEUE is the queue, TICKET one of its
@@ -43,7 +44,7 @@ type access struct {
 	command string // the same over WebSocket; without call: only there
 	who     string
 	foreign foreign
-	ticket  string // what it is about: waiting, called, or own, which the user enqueued
+	ticket  string // what it is about: waiting, called, finished, or own, which the user enqueued
 	path    string // other than the route's
 	body    string
 	answer  int // of an open call, where it is not 200
@@ -56,6 +57,8 @@ var accesses = []access{
 	{call: "GET /api/v1/openapi.yaml", foreign: open}, {call: "GET /api/v1/asyncapi.yaml", foreign: open},
 	{call: "POST /api/v1/auth/login", foreign: open, body: `{"email":"x","password":"y"}`, answer: 401},
 	{call: "POST /api/v1/auth/refresh", foreign: open, body: `{"refresh_token":"x"}`, answer: 401},
+	{call: "GET /api/v1/auth", foreign: open},
+	{call: "GET /api/v1/auth/oidc", foreign: open, answer: 404}, {call: "GET /api/v1/auth/oidc/callback", foreign: open, answer: 404}, // without a provider
 	{call: "GET /api/v1/ws", foreign: open, answer: 426}, // it logs in by itself
 	{call: "GET /api/v1/public/queues/:queue", foreign: open},
 	{call: "POST /api/v1/public/queues/:queue/tickets", foreign: open, answer: 201},
@@ -67,6 +70,8 @@ var accesses = []access{
 	{call: "POST /api/v1/users", who: admins, foreign: none, body: `{"email":"new-NEW@example.org","level":"viewer","password":"7 otters on a raft"}`},
 	{call: "PATCH /api/v1/users/:user", who: admins, foreign: none, body: `{"name":"x"}`},
 	{call: "DELETE /api/v1/users/:user", who: admins, foreign: none},
+	{call: "GET /api/v1/users/:user/keys", who: admins, foreign: none}, {call: "POST /api/v1/users/:user/keys", who: admins, foreign: none, body: `{"name":"x"}`},
+	{call: "DELETE /api/v1/users/:user/keys/:key", who: admins, foreign: none},
 
 	{call: "GET /api/v1/queues", who: everyone, foreign: none},
 	{call: "POST /api/v1/queues", who: admins, foreign: none, body: `{"id":"NEW"}`},
@@ -97,6 +102,11 @@ var accesses = []access{
 
 	{call: "GET /api/v1/history", who: leaders, foreign: none}, {call: "GET /api/v1/history", who: leaders, path: "/history?queue=QUEUE"},
 
+	{call: "GET /api/v1/history/:ticket", who: leaders, foreign: elsewhere, ticket: "finished"},
+	{call: "POST /api/v1/erasures", who: admins, foreign: none, body: `{"ref":"NEW"}`},
+	{call: "GET /api/v1/erasures/:erasure", who: admins, foreign: none},
+	{call: "POST /api/v1/exports", who: admins, foreign: none, body: `{"ref":"NEW"}`},
+
 	{call: "GET /api/v1/queues/:queue/rules", who: leaders},
 	{call: "PUT /api/v1/queues/:queue/rules", who: leaders, body: `{"items":[]}`},
 	{call: "PUT /api/v1/queues/:queue/rules", who: leaders, foreign: named, path: "/queues/a/rules",
@@ -125,6 +135,8 @@ func (a *access) want(level Level, foreign bool) (int, string) {
 		return 422, "invalid"
 	case away && a.foreign == letter:
 		return 404, "not_found"
+	case away && a.foreign == elsewhere:
+		return 404, "ticket_not_found"
 	}
 	return 200, ""
 }
@@ -151,34 +163,52 @@ func (c cell) line() string {
 	return c.queue
 }
 
+// ticketOf makes the ticket that the cell is about, and gives its id.
+func (m *matrix) ticketOf(c cell) string {
+	m.t.Helper()
+	switch c.ticket {
+	case "":
+		return ""
+	case "finished":
+		done := past(m.n)
+		m.finish(c.queue, done)
+		return idText(done.ID[:])
+	}
+	owner, path := "admin", "/queues/"+c.line()+"/tickets"
+	if c.ticket == "own" && c.line() != "c" && c.level != Viewer && c.level != nobody {
+		owner = string(c.level)
+	}
+	id := m.ok(call{as: owner, method: "POST", path: path}).str("id")
+	if c.ticket == "called" {
+		m.ok(call{method: "POST", path: path + "/" + id + "/call"})
+	}
+	return id
+}
+
 // fill puts what the cell is about in place of its names.
 func (m *matrix) fill(c cell) *strings.Replacer {
 	m.t.Helper()
 	m.n++
-	fresh, at, ticket, letterID, user := fmt.Sprintf("n%d", m.n), c.queue, "", "", ""
-	if c.ticket != "" {
-		owner, line := "admin", c.line()
-		if c.ticket == "own" && line != "c" && c.level != Viewer && c.level != nobody {
-			owner = string(c.level)
-		}
-		ticket = m.ok(call{as: owner, method: "POST", path: "/queues/" + line + "/tickets"}).str("id")
-		if c.ticket == "called" {
-			m.ok(call{method: "POST", path: "/queues/" + line + "/tickets/" + ticket + "/call"})
-		}
-	}
-	if strings.Contains(c.call, "dead-letters/") {
-		m.broker.bury(fresh, c.queue, "invalid", "{}")
-		ids := m.get("/dead-letters?limit=1000").letterIDs()
-		letterID = ids[len(ids)-1]
-	}
-	if strings.HasPrefix(c.call, "DELETE /api/v1/queues/:queue") && c.ticket == "" && c.level == Admin {
-		m.queue(fresh)
-		at = fresh
-	}
+	fresh, at, ticket, other := fmt.Sprintf("n%d", m.n), c.queue, m.ticketOf(c), ""
+	user := ""
 	if strings.Contains(c.call, ":user") {
 		user = m.addUser("of-"+fresh+"@example.org", Viewer, "a").ID
 	}
-	return strings.NewReplacer(":user", user, ":queue", at, "QUEUE", at, ":ticket", ticket, "TICKET", ticket, ":letter", letterID, "LETTER", letterID, "NEW", fresh)
+	switch {
+	case strings.Contains(c.call, "dead-letters/"):
+		m.broker.bury(fresh, c.queue, "invalid", "{}")
+		ids := m.get("/dead-letters?limit=1000").letterIDs()
+		other = ids[len(ids)-1]
+	case strings.HasSuffix(c.call, ":erasure"):
+		other = m.ok(call{method: "POST", path: "/erasures", body: `{"ref":"x"}`}).str("id")
+	case strings.HasSuffix(c.call, ":key"):
+		other = m.ok(call{method: "POST", path: "/users/" + user + "/keys", body: `{}`}).str("id")
+	case c.call == "DELETE /api/v1/queues/:queue" && c.level == Admin:
+		m.queue(fresh)
+		at = fresh
+	}
+	return strings.NewReplacer(":queue", at, "QUEUE", at, ":ticket", ticket, "TICKET", ticket, "NEW", fresh,
+		":letter", other, "LETTER", other, ":erasure", other, ":user", user, ":key", other)
 }
 
 func (m *matrix) ask(c cell) *reply {

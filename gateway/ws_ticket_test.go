@@ -207,10 +207,17 @@ func TestViewersSeeNobodyLive(t *testing.T) {
 	for range 1002 { // so that there are snapshot parts
 		e.enqueue("a")
 	}
-	snapshot := e.join(Viewer).subscribe("a")
+	board, err := e.dir.UserByEmail(t.Context(), "viewer@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	display := e.dial() // by an API key, as a screen on the wall
+	display.send(frame{"type": "auth", "token": e.ok(call{method: "POST", path: "/users/" + board.ID + "/keys", body: `{}`}).str("key")})
+	display.want("ready")
+	snapshot := display.subscribe("a")
 	watching := e.join(Viewer)
 	since, epoch := snapshot.num("version")-50, snapshot.str("epoch")
-	looks := []frame{watching.subscribe("a"), watching.want("snapshot_part")}
+	looks := []frame{snapshot, display.want("snapshot_part"), watching.subscribe("a"), watching.want("snapshot_part")}
 	resumed := e.join(Viewer)
 	if f := resumed.subscribe("a", "since", since, "epoch", epoch); f.str("type") != "resumed" {
 		t.Fatal(f)
