@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -158,16 +159,20 @@ func TestErasedPersonIsInNoStore(t *testing.T) {
 				t.Fatal(err)
 			}
 			traces := map[string][]byte{}
-			for field, value := range map[string]string{"phone/v1": "49305550199", "email/v1": "ada.marsh@example.org"} {
-				mac := hmac.New(sha256.New, ring.SubKey("customer-index")[0].Bytes)
-				mac.Write([]byte(field + "\x00" + value))
-				traces["the tag of her "+field] = mac.Sum(nil)[:16]
-			}
 			d, err := directory.Open(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer d.Close()
+			keys, err := seal.NewDataKeys(ring, d, quiet, time.Now).Named(t.Context(), "customer-index")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for field, value := range map[string]string{"phone/v1": "49305550199", "email/v1": "ada.marsh@example.org"} {
+				mac := hmac.New(sha256.New, keys[0].Bytes)
+				mac.Write([]byte(field + "\x00" + value))
+				traces["the tag of her "+field] = mac.Sum(nil)[:16]
+			}
 			eventually(t, "the history has her", func() bool {
 				rows, _, err := d.ListHistory(t.Context(), directory.HistoryFilter{}, nil, 10)
 				for i, row := range rows {
