@@ -91,7 +91,9 @@ func TestEmptyCertificate(t *testing.T) {
 func TestExposedSecrets(t *testing.T) {
 	t.Parallel()
 	p := startNode(t, t.TempDir(), "--data-keys", testRing)
-	if flags := p.logged("secrets stand on the command line, where every user of this machine can read them: give them by a file or a variable", "flags"); flags != "--data-keys" {
+	const warning = "secrets stand on the command line, where every user of this machine can read them: give them by a file or a variable"
+	eventually(t, "the node warns", func() bool { return strings.Contains(p.log(), warning) })
+	if flags := p.logged(warning, "flags"); flags != "--data-keys" {
 		t.Errorf("%q are warned of:\n%s", flags, p.log())
 	}
 	file := t.TempDir() + "/ring"
