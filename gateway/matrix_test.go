@@ -55,6 +55,9 @@ const ofTicket = "/api/v1/queues/:queue/tickets/:ticket"
 var accesses = []access{
 	{call: "GET /livez", foreign: open}, {call: "GET /readyz", foreign: open},
 	{call: "GET /api/v1/openapi.yaml", foreign: open}, {call: "GET /api/v1/asyncapi.yaml", foreign: open},
+	{call: "GET /api/v1/auth", foreign: open},
+	{call: "GET /api/v1/auth/oidc", foreign: open, answer: 404}, // without a provider
+	{call: "GET /api/v1/auth/oidc/callback", foreign: open, answer: 404},
 	{call: "POST /api/v1/auth/login", foreign: open, body: `{"email":"x","password":"y"}`, answer: 401},
 	{call: "POST /api/v1/auth/refresh", foreign: open, body: `{"refresh_token":"x"}`, answer: 401},
 	{call: "GET /api/v1/auth", foreign: open},
