@@ -44,8 +44,10 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 		p.retryAfter = int(math.Ceil(max(wait, time.Second).Seconds()))
 		return p
 	}
+	failed := false
+	defer func() { end(failed) }() // after a panic too: it must not count as under way for ever
 	s, p := g.auth.login(ctx, *email, *password)
-	end(p != nil && p.Code == codeBadCredentials)
+	failed = p != nil && p.Code == codeBadCredentials
 	if p != nil {
 		return p
 	}

@@ -32,6 +32,20 @@ func TestPassword(t *testing.T) {
 	}
 }
 
+// Nobody's hash takes as long as anybody's.
+func TestNobodyTakesAsLong(t *testing.T) {
+	t.Parallel()
+	h := NewHasher()
+	hash, err := h.Hash(t.Context(), "correct horse")
+	check(t, err)
+	somebody, err := parseArgon(hash)
+	check(t, err)
+	if n := h.nobody; n.memory != somebody.memory || n.time != somebody.time || n.lanes != somebody.lanes ||
+		len(n.salt) != len(somebody.salt) || len(n.sum) != len(somebody.sum) {
+		t.Errorf("%+v, and somebody's is %+v", n, somebody)
+	}
+}
+
 func TestPasswordsAndHashesThatAreRefused(t *testing.T) {
 	t.Parallel()
 	h, ctx := NewHasher(), t.Context()
