@@ -128,11 +128,13 @@ func (e *erasing) erase(ctx context.Context, asked directory.Erasure) (rows int6
 }
 
 // underLease works while this node is the one that does: the lease is renewed
-// meanwhile, and the work's context ends with it.
-func underLease(ctx context.Context, d *directory.Directory, name, holder string, work func(context.Context)) {
+// meanwhile, the work's context ends with it, and it is given up behind the work.
+// It is false where another node has it, or nobody can tell.
+func underLease(ctx context.Context, d *directory.Directory, name, holder string, work func(context.Context)) bool {
 	if held, err := d.Lease(ctx, name, holder, jobLease); err != nil || !held {
-		return
+		return false
 	}
+	last := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -153,6 +155,8 @@ func underLease(ctx context.Context, d *directory.Directory, name, holder string
 	work(ctx)
 	cancel()
 	<-done
+	_, _ = d.Lease(last, name, holder, 0) // else it ends by itself
+	return true
 }
 
 // people is the directory as the gateway wants it for one person's tickets.

@@ -324,6 +324,7 @@ func (n *Node) serve() {
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 		run("erasures", n.erasing.Run)
+		run("retention", newRetention(n).Run)
 	}
 	for _, f := range n.followers {
 		run("follower", f.Run)

@@ -206,6 +206,7 @@ func configToMessage(c *queue.Config) *messages.Config {
 	return &messages.Config{
 		Name: c.Name, Prefix: c.Prefix, Capacity: c.Capacity, Public: c.Public,
 		TargetWaitSeconds: c.TargetWaitSeconds, MaxActive: c.MaxActive, Timezone: c.Timezone, Services: c.Services,
+		RetentionDays: c.RetentionDays,
 	}
 }
 
@@ -213,7 +214,7 @@ func configFromMessage(m *messages.Config) *queue.Config {
 	return &queue.Config{
 		Name: m.GetName(), Prefix: m.GetPrefix(), Capacity: m.GetCapacity(), Public: m.GetPublic(),
 		TargetWaitSeconds: m.GetTargetWaitSeconds(), MaxActive: m.GetMaxActive(),
-		Timezone: m.GetTimezone(), Services: m.GetServices(),
+		Timezone: m.GetTimezone(), Services: m.GetServices(), RetentionDays: m.GetRetentionDays(),
 	}
 }
 

@@ -37,6 +37,8 @@ func (g *grain) read(m *messages.Read) *messages.View {
 	case *messages.Read_List:
 		g.describe(v) // /public asks for both at one moment
 		g.readList(v, q.List)
+	case *messages.Read_Oldest:
+		v.OldestVisit = int64(g.state.OldestVisit())
 	case *messages.Read_Person:
 		g.readPerson(v, q.Person)
 	case *messages.Read_Snapshot:

@@ -195,6 +195,7 @@ func (b *build) config(defaults *queue.Config) (*messages.Config, uint32) {
 		Name: defaults.Name, MaxActive: defaults.MaxActive, Timezone: defaults.Timezone,
 		Capacity:          b.args.bound("capacity", queue.MaxCapacity),
 		TargetWaitSeconds: b.args.bound("target_wait_seconds", queue.MaxTargetWait),
+		RetentionDays:     b.args.bound("retention_days", queue.MaxRetention),
 		Public:            b.args.flag("public"),
 		Services:          b.args.texts("services"),
 		Prefix:            b.args.line("prefix", 0, queue.MaxPrefixLength, false),
@@ -223,4 +224,5 @@ var configFields = map[string]queue.Field{
 	"name": queue.FieldName, "prefix": queue.FieldPrefix, "capacity": queue.FieldCapacity,
 	"public": queue.FieldPublic, "target_wait_seconds": queue.FieldTargetWait, "max_active": queue.FieldMaxActive,
 	"timezone": queue.FieldTimezone, "services": queue.FieldServices,
+	"retention_days": queue.FieldRetention,
 }

@@ -191,6 +191,7 @@ type rowConfig struct {
 	MaxActive         uint32   `json:"max_active"`
 	Timezone          string   `json:"timezone"`
 	Services          []string `json:"services"`
+	RetentionDays     uint32   `json:"retention_days"`
 }
 
 // appendQueueRow writes a queue as the directory knows it. What the row does
@@ -206,6 +207,6 @@ func appendQueueRow(dst []byte, row *QueueRow) []byte {
 	return appendQueue(dst, row.ID, &messages.Config{
 		Name: shown.Name, Prefix: row.Prefix, Capacity: stored.Capacity, Public: stored.Public,
 		TargetWaitSeconds: stored.TargetWaitSeconds, MaxActive: shown.MaxActive, Timezone: shown.Timezone,
-		Services: stored.Services,
+		Services: stored.Services, RetentionDays: stored.RetentionDays,
 	}, messages.Status(status), row.Version, uint32(row.Waiting), uint32(row.Active))
 }

@@ -169,7 +169,8 @@ func appendConfig(dst []byte, config *messages.Config) []byte {
 	dst = append(dst, `,"timezone":`...)
 	dst = appendString(dst, config.GetTimezone())
 	dst = append(dst, `,"services":`...)
-	return appendStrings(dst, config.GetServices())
+	dst = append(appendStrings(dst, config.GetServices()), `,"retention_days":`...)
+	return appendCount(dst, config.GetRetentionDays())
 }
 
 // appendEvent writes the whole frame of an event. A deletion is no event

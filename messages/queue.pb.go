@@ -605,6 +605,7 @@ type Config struct {
 	MaxActive         uint32                 `protobuf:"varint,6,opt,name=max_active,json=maxActive,proto3" json:"max_active,omitempty"`
 	Timezone          string                 `protobuf:"bytes,7,opt,name=timezone,proto3" json:"timezone,omitempty"`
 	Services          []string               `protobuf:"bytes,8,rep,name=services,proto3" json:"services,omitempty"`
+	RetentionDays     uint32                 `protobuf:"varint,9,opt,name=retention_days,json=retentionDays,proto3" json:"retention_days,omitempty"` // 0: for good
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -693,6 +694,13 @@ func (x *Config) GetServices() []string {
 		return x.Services
 	}
 	return nil
+}
+
+func (x *Config) GetRetentionDays() uint32 {
+	if x != nil {
+		return x.RetentionDays
+	}
+	return 0
 }
 
 // Event: one accepted command's whole effect; the journal's unit.
@@ -3088,6 +3096,7 @@ type Read struct {
 	//	*Read_List
 	//	*Read_Snapshot
 	//	*Read_Person
+	//	*Read_Oldest
 	Question      isRead_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3182,6 +3191,15 @@ func (x *Read) GetPerson() *ReadPerson {
 	return nil
 }
 
+func (x *Read) GetOldest() *ReadOldest {
+	if x != nil {
+		if x, ok := x.Question.(*Read_Oldest); ok {
+			return x.Oldest
+		}
+	}
+	return nil
+}
+
 type isRead_Question interface {
 	isRead_Question()
 }
@@ -3206,6 +3224,10 @@ type Read_Person struct {
 	Person *ReadPerson `protobuf:"bytes,6,opt,name=person,proto3,oneof"`
 }
 
+type Read_Oldest struct {
+	Oldest *ReadOldest `protobuf:"bytes,7,opt,name=oldest,proto3,oneof"`
+}
+
 func (*Read_Describe) isRead_Question() {}
 
 func (*Read_Ticket) isRead_Question() {}
@@ -3215,6 +3237,8 @@ func (*Read_List) isRead_Question() {}
 func (*Read_Snapshot) isRead_Question() {}
 
 func (*Read_Person) isRead_Question() {}
+
+func (*Read_Oldest) isRead_Question() {}
 
 type ReadQueue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3541,6 +3565,43 @@ func (x *ReadPerson) GetLimit() uint32 {
 	return 0
 }
 
+// ReadOldest: when the oldest visit began that has not ended in the queue.
+type ReadOldest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadOldest) Reset() {
+	*x = ReadOldest{}
+	mi := &file_queue_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadOldest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadOldest) ProtoMessage() {}
+
+func (x *ReadOldest) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadOldest.ProtoReflect.Descriptor instead.
+func (*ReadOldest) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{42}
+}
+
 // Purge: to write the queue's state down and drop all events before it that
 // everybody who must have them has.
 type Purge struct {
@@ -3552,7 +3613,7 @@ type Purge struct {
 
 func (x *Purge) Reset() {
 	*x = Purge{}
-	mi := &file_queue_proto_msgTypes[42]
+	mi := &file_queue_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3625,7 @@ func (x *Purge) String() string {
 func (*Purge) ProtoMessage() {}
 
 func (x *Purge) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[42]
+	mi := &file_queue_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3638,7 @@ func (x *Purge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Purge.ProtoReflect.Descriptor instead.
 func (*Purge) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{42}
+	return file_queue_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Purge) GetQueue() string {
@@ -3599,7 +3660,7 @@ type Purged struct {
 
 func (x *Purged) Reset() {
 	*x = Purged{}
-	mi := &file_queue_proto_msgTypes[43]
+	mi := &file_queue_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3611,7 +3672,7 @@ func (x *Purged) String() string {
 func (*Purged) ProtoMessage() {}
 
 func (x *Purged) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[43]
+	mi := &file_queue_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3624,7 +3685,7 @@ func (x *Purged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Purged.ProtoReflect.Descriptor instead.
 func (*Purged) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{43}
+	return file_queue_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Purged) GetProblem() *Problem {
@@ -3658,7 +3719,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[44]
+	mi := &file_queue_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3731,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[44]
+	mi := &file_queue_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3744,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{44}
+	return file_queue_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3715,15 +3776,16 @@ type View struct {
 	Held          []*Ticket              `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
 	ActiveTickets []*Ticket              `protobuf:"bytes,11,rep,name=active_tickets,json=activeTickets,proto3" json:"active_tickets,omitempty"`
 	Capture       uint64                 `protobuf:"varint,12,opt,name=capture,proto3" json:"capture,omitempty"`
-	InTransit     uint32                 `protobuf:"varint,13,opt,name=in_transit,json=inTransit,proto3" json:"in_transit,omitempty"` // transferred out, not yet known to have arrived
-	LastAt        int64                  `protobuf:"varint,14,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`          // of the last event
+	InTransit     uint32                 `protobuf:"varint,13,opt,name=in_transit,json=inTransit,proto3" json:"in_transit,omitempty"`       // transferred out, not yet known to have arrived
+	LastAt        int64                  `protobuf:"varint,14,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`                // of the last event
+	OldestVisit   int64                  `protobuf:"varint,15,opt,name=oldest_visit,json=oldestVisit,proto3" json:"oldest_visit,omitempty"` // when it began; 0: none is there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[45]
+	mi := &file_queue_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3735,7 +3797,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[45]
+	mi := &file_queue_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3748,7 +3810,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{45}
+	return file_queue_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3849,6 +3911,13 @@ func (x *View) GetLastAt() int64 {
 	return 0
 }
 
+func (x *View) GetOldestVisit() int64 {
+	if x != nil {
+		return x.OldestVisit
+	}
+	return 0
+}
+
 var File_queue_proto protoreflect.FileDescriptor
 
 const file_queue_proto_rawDesc = "" +
@@ -3888,7 +3957,7 @@ const file_queue_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x125\n" +
 	"\x04kind\x18\x03 \x01(\x0e2!.nowserving.messages.v1.EventKindR\x04kind\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\"\xef\x01\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"\x96\x02\n" +
 	"\x06Config\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\x12\x1a\n" +
@@ -3898,7 +3967,8 @@ const file_queue_proto_rawDesc = "" +
 	"\n" +
 	"max_active\x18\x06 \x01(\rR\tmaxActive\x12\x1a\n" +
 	"\btimezone\x18\a \x01(\tR\btimezone\x12\x1a\n" +
-	"\bservices\x18\b \x03(\tR\bservices\"\x9e\x04\n" +
+	"\bservices\x18\b \x03(\tR\bservices\x12%\n" +
+	"\x0eretention_days\x18\t \x01(\rR\rretentionDays\"\x9e\x04\n" +
 	"\x05Event\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x0e\n" +
@@ -4074,14 +4144,15 @@ const file_queue_proto_rawDesc = "" +
 	"\bcommands\x18\x02 \x03(\v2\x1f.nowserving.messages.v1.CommandR\bcommands\x12\x1b\n" +
 	"\tpast_full\x18\x03 \x01(\bR\bpastFull\"G\n" +
 	"\vBatchAnswer\x128\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\xe1\x02\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\x9f\x03\n" +
 	"\x04Read\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12?\n" +
 	"\bdescribe\x18\x02 \x01(\v2!.nowserving.messages.v1.ReadQueueH\x00R\bdescribe\x12<\n" +
 	"\x06ticket\x18\x03 \x01(\v2\".nowserving.messages.v1.ReadTicketH\x00R\x06ticket\x126\n" +
 	"\x04list\x18\x04 \x01(\v2 .nowserving.messages.v1.ReadListH\x00R\x04list\x12B\n" +
 	"\bsnapshot\x18\x05 \x01(\v2$.nowserving.messages.v1.ReadSnapshotH\x00R\bsnapshot\x12<\n" +
-	"\x06person\x18\x06 \x01(\v2\".nowserving.messages.v1.ReadPersonH\x00R\x06personB\n" +
+	"\x06person\x18\x06 \x01(\v2\".nowserving.messages.v1.ReadPersonH\x00R\x06person\x12<\n" +
+	"\x06oldest\x18\a \x01(\v2\".nowserving.messages.v1.ReadOldestH\x00R\x06oldestB\n" +
 	"\n" +
 	"\bquestion\"\v\n" +
 	"\tReadQueue\"\x1c\n" +
@@ -4105,7 +4176,9 @@ const file_queue_proto_rawDesc = "" +
 	"\n" +
 	"ReadPerson\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\fR\x04tags\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x1d\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\f\n" +
+	"\n" +
+	"ReadOldest\"\x1d\n" +
 	"\x05Purge\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\"|\n" +
 	"\x06Purged\x129\n" +
@@ -4115,7 +4188,7 @@ const file_queue_proto_rawDesc = "" +
 	"trimmed_to\x18\x03 \x01(\x04R\ttrimmedTo\"\\\n" +
 	"\x06Placed\x126\n" +
 	"\x06ticket\x18\x01 \x01(\v2\x1e.nowserving.messages.v1.TicketR\x06ticket\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\rR\bposition\"\xd2\x04\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\"\xf5\x04\n" +
 	"\x04View\x129\n" +
 	"\aproblem\x18\x01 \x01(\v2\x1f.nowserving.messages.v1.ProblemR\aproblem\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
@@ -4132,7 +4205,8 @@ const file_queue_proto_rawDesc = "" +
 	"\acapture\x18\f \x01(\x04R\acapture\x12\x1d\n" +
 	"\n" +
 	"in_transit\x18\r \x01(\rR\tinTransit\x12\x17\n" +
-	"\alast_at\x18\x0e \x01(\x03R\x06lastAt*\xfd\x01\n" +
+	"\alast_at\x18\x0e \x01(\x03R\x06lastAt\x12!\n" +
+	"\foldest_visit\x18\x0f \x01(\x03R\voldestVisit*\xfd\x01\n" +
 	"\vTicketState\x12\x1c\n" +
 	"\x18TICKET_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TICKET_STATE_WAITING\x10\x01\x12\x17\n" +
@@ -4189,7 +4263,7 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_queue_proto_goTypes = []any{
 	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
 	(Source)(0),          // 1: nowserving.messages.v1.Source
@@ -4237,11 +4311,12 @@ var file_queue_proto_goTypes = []any{
 	(*ListCursor)(nil),   // 43: nowserving.messages.v1.ListCursor
 	(*ReadSnapshot)(nil), // 44: nowserving.messages.v1.ReadSnapshot
 	(*ReadPerson)(nil),   // 45: nowserving.messages.v1.ReadPerson
-	(*Purge)(nil),        // 46: nowserving.messages.v1.Purge
-	(*Purged)(nil),       // 47: nowserving.messages.v1.Purged
-	(*Placed)(nil),       // 48: nowserving.messages.v1.Placed
-	(*View)(nil),         // 49: nowserving.messages.v1.View
-	nil,                  // 50: nowserving.messages.v1.News.VersionsEntry
+	(*ReadOldest)(nil),   // 46: nowserving.messages.v1.ReadOldest
+	(*Purge)(nil),        // 47: nowserving.messages.v1.Purge
+	(*Purged)(nil),       // 48: nowserving.messages.v1.Purged
+	(*Placed)(nil),       // 49: nowserving.messages.v1.Placed
+	(*View)(nil),         // 50: nowserving.messages.v1.View
+	nil,                  // 51: nowserving.messages.v1.News.VersionsEntry
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
@@ -4285,7 +4360,7 @@ var file_queue_proto_depIdxs = []int32{
 	2,  // 38: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
 	1,  // 39: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
 	4,  // 40: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	50, // 41: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
+	51, // 41: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
 	35, // 42: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
 	34, // 43: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
 	7,  // 44: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
@@ -4297,23 +4372,24 @@ var file_queue_proto_depIdxs = []int32{
 	42, // 50: nowserving.messages.v1.Read.list:type_name -> nowserving.messages.v1.ReadList
 	44, // 51: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
 	45, // 52: nowserving.messages.v1.Read.person:type_name -> nowserving.messages.v1.ReadPerson
-	0,  // 53: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	43, // 54: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 55: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	34, // 56: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
-	4,  // 57: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	34, // 58: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 59: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 60: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	48, // 61: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	43, // 62: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 63: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 64: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	65, // [65:65] is the sub-list for method output_type
-	65, // [65:65] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	46, // 53: nowserving.messages.v1.Read.oldest:type_name -> nowserving.messages.v1.ReadOldest
+	0,  // 54: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	43, // 55: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 56: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	34, // 57: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
+	4,  // 58: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	34, // 59: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 60: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 61: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	49, // 62: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	43, // 63: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 64: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 65: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -4349,6 +4425,7 @@ func file_queue_proto_init() {
 		(*Read_List)(nil),
 		(*Read_Snapshot)(nil),
 		(*Read_Person)(nil),
+		(*Read_Oldest)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4356,7 +4433,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -51,6 +51,9 @@ type Config struct {
 	MaxActive         uint32
 	Timezone          string // IANA name
 	Services          []string
+	// RetentionDays is for how long personal data of finished tickets is kept; 0
+	// is for good.
+	RetentionDays uint32
 }
 
 // Field is a set of Config fields, for a partial change.
@@ -66,6 +69,7 @@ const (
 	FieldMaxActive
 	FieldTimezone
 	FieldServices
+	FieldRetention
 )
 
 // Bounds of the contract, and where it is silent, ours.
@@ -81,6 +85,7 @@ const (
 	MaxReasonLength  = 500
 	MaxOutcomeLength = 100
 	MaxPriority      = 9
+	MaxRetention     = 3_650
 )
 
 // Defaults fills in what the contract says of fields that were left out.
@@ -125,6 +130,9 @@ func (c Config) with(fields Field, other Config) Config {
 	if set(FieldServices) {
 		c.Services = other.Services
 	}
+	if set(FieldRetention) {
+		c.RetentionDays = other.RetentionDays
+	}
 	return c
 }
 
@@ -140,6 +148,9 @@ func (c *Config) validate() error {
 	}
 	if c.TargetWaitSeconds > MaxTargetWait {
 		v.add("target_wait_seconds", "must be 1 to 86400, or null for none")
+	}
+	if c.RetentionDays > MaxRetention {
+		v.add("retention_days", "must be 1 to 3650, or null for good")
 	}
 	if c.MaxActive < 1 || c.MaxActive > MaxMaxActive {
 		v.add("max_active", "must be 1 to 1000")

@@ -9,6 +9,7 @@ import (
 var configFields = map[string]Field{
 	"name": FieldName, "prefix": FieldPrefix, "capacity": FieldCapacity, "public": FieldPublic,
 	"target": FieldTargetWait, "max-active": FieldMaxActive, "timezone": FieldTimezone, "services": FieldServices,
+	"retention": FieldRetention,
 }
 
 // action reads a command's own words.
@@ -101,6 +102,7 @@ func configWords(w *words) (Field, Config) {
 	c := Config{
 		Name: text(w, "name"), Prefix: w.take("prefix"), Capacity: uint32(w.number("capacity")), Public: w.take("public") == "true",
 		TargetWaitSeconds: uint32(w.number("target")), MaxActive: uint32(w.number("max-active")), Timezone: w.take("timezone"),
+		RetentionDays: uint32(w.number("retention")),
 	}
 	if s := w.take("services"); s != "" {
 		c.Services = strings.Split(s, ",")
@@ -137,6 +139,9 @@ func eventWords(e *Event) string {
 	c := e.Config
 	if e.Kind != QueueConfigured {
 		return s
+	}
+	if c.RetentionDays != 0 {
+		s += fmt.Sprintf(" retention=%d", c.RetentionDays)
 	}
 	return s + fmt.Sprintf(" name=%s prefix=%s capacity=%d public=%t target=%d max-active=%d timezone=%s services=%s",
 		short(c.Name), c.Prefix, c.Capacity, c.Public, c.TargetWaitSeconds, c.MaxActive, c.Timezone, short(strings.Join(c.Services, ",")))

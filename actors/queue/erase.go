@@ -1,5 +1,7 @@
 package queue
 
+import "encoding/binary"
+
 // Erase takes from a ticket, whatever its state, all by which anybody could tell
 // whose it is. The ticket itself stays: the line, its numbers and what is counted
 // of it do not change. One that is on its way to another queue has to arrive
@@ -35,4 +37,19 @@ func (s *State) OfPerson(tags [][]byte, limit int) []*Ticket {
 		})
 	}
 	return found[:min(len(found), limit)]
+}
+
+// OldestVisit is when the oldest visit began that has not ended in the queue; 0
+// where none is there. A visit is a UUIDv7, which begins with that time. O(n).
+func (s *State) OldestVisit() Time {
+	oldest := Time(0)
+	for state := Waiting; !state.Finished(); state++ {
+		s.lineOf(state).each(0, func(t *Ticket) bool {
+			if began := Time(binary.BigEndian.Uint64(t.Visit[:8]) >> 16); oldest == 0 || began < oldest {
+				oldest = began
+			}
+			return true
+		})
+	}
+	return oldest
 }

@@ -148,7 +148,7 @@ func naiveMalformed(do Action) bool {
 		return has(FieldPrefix) && len(c.Prefix) > 4 || has(FieldCapacity) && c.Capacity > 10_000_000 ||
 			has(FieldMaxActive) && (c.MaxActive < 1 || c.MaxActive > 1000) ||
 			has(FieldTimezone) && c.Timezone == "Local" ||
-			has(FieldServices) && len(c.Services) == 2 && c.Services[0] == c.Services[1]
+			has(FieldRetention) && c.RetentionDays > 3650 || has(FieldServices) && len(c.Services) == 2 && c.Services[0] == c.Services[1]
 	}
 	switch do := do.(type) {
 	case *Enqueue:
@@ -162,7 +162,7 @@ func naiveMalformed(do Action) bool {
 	case *Call:
 		return len(do.Desk) > 50
 	case *Create:
-		return whole(do.Config, 0xff)
+		return whole(do.Config, 0x1ff)
 	case *Configure:
 		return whole(do.Config, do.Fields)
 	}
@@ -233,6 +233,7 @@ func (m *naive) configure(f Field, c Config) {
 		{FieldMaxActive, func() { m.config.MaxActive = c.MaxActive }},
 		{FieldTimezone, func() { m.config.Timezone = c.Timezone }},
 		{FieldServices, func() { m.config.Services = c.Services }},
+		{FieldRetention, func() { m.config.RetentionDays = c.RetentionDays }},
 	} {
 		if f&one.field != 0 {
 			one.set()

@@ -187,9 +187,9 @@ func (p *script) action(op byte, s *State) Action {
 	case 23:
 		return &SetStatus{Status: [...]Status{Open, Open, Open, Paused, Closed}[p.next()%5]}
 	case 24:
-		return &Configure{Fields: 1 << (p.next() % 8), Config: p.config()}
+		return &Configure{Fields: 1 << (p.next() % 9), Config: p.config()}
 	case 25:
-		return &Configure{Fields: Field(p.next()), Config: p.config()}
+		return &Configure{Fields: Field(p.next()) << (p.next() % 2), Config: p.config()}
 	case 26:
 		return &Delete{}
 	}
@@ -207,7 +207,7 @@ func (p *script) config() Config {
 	}
 	return Config{
 		Name: p.one("Bank", "Bank", "Town hall", "Bank"), Prefix: p.one("", "A", "A1", "1", "B", "ABCDE"),
-		Capacity: []uint32{0, 3, 8, 40, 40, MaxCapacity + 1}[b%6], MaxActive: uint32(b % 4), Public: b > 100,
+		Capacity: []uint32{0, 3, 8, 40, 40, MaxCapacity + 1}[b%6], MaxActive: uint32(b % 4), Public: b > 100, RetentionDays: []uint32{0, 1, 90, MaxRetention, MaxRetention + 1}[b%5],
 		Timezone: p.one("UTC", "America/New_York", "Pacific/Kiritimati", "Pacific/Midway", "UTC", "Local"), Services: services,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"nowserving/actors/queue"
 )
@@ -85,3 +86,58 @@ func (d *Directory) EmptyHistory(ctx context.Context, tags [][]byte) (rows int64
 	})
 	return rows, err
 }
+
+// retentionBatch is how many rows one transaction empties.
+const retentionBatch = 500
+
+// EmptyHistoryBefore empties the rows of a queue that were finished before a
+// time, and gives their number. It goes on from where it was, a little before:
+// rows may have come late.
+func (d *Directory) EmptyHistoryBefore(ctx context.Context, queueID string, before queue.Time) (rows int64, err error) {
+	const late = 7 * queue.Day
+	var was retentionRow
+	if err := d.read(ctx).Where("queue = ?", queueID).Limit(1).Find(&was).Error; err != nil {
+		return 0, d.fail(err)
+	}
+	from := queue.Time(was.EmptiedMs) - late
+	for {
+		found, err := d.readPlaces(ctx, "SELECT finished_ms, id FROM history WHERE queue = ? AND finished_ms >= ? AND finished_ms < ? AND "+
+			"(customer <> x'' OR payload <> x'' OR phone_tag <> x'' OR email_tag <> x'' OR ref_tag <> x'') "+
+			"ORDER BY finished_ms, id LIMIT ?", []any{queueID, int64(from), int64(before), retentionBatch})
+		if err != nil {
+			return rows, d.fail(err)
+		}
+		ids := make([][]byte, len(found))
+		for i := range found {
+			ids[i] = found[i].ID[:]
+		}
+		err = d.write(ctx, func(tx *gorm.DB) error {
+			if len(ids) > 0 {
+				if err := tx.Exec(emptied+"id IN ?", ids).Error; err != nil {
+					return err
+				}
+			}
+			if len(ids) == retentionBatch || int64(before) <= was.EmptiedMs {
+				return nil
+			}
+			return tx.Clauses(clause.OnConflict{
+				Columns: []clause.Column{{Name: "queue"}}, DoUpdates: clause.AssignmentColumns([]string{"emptied_ms"}),
+			}).Create(&retentionRow{Queue: queueID, EmptiedMs: int64(before)}).Error
+		})
+		if err != nil {
+			return rows, err
+		}
+		if rows += int64(len(ids)); len(ids) < retentionBatch {
+			return rows, nil
+		}
+		from = found[len(found)-1].FinishedAt
+	}
+}
+
+// retentionRow is up to where the rows of a queue are empty.
+type retentionRow struct {
+	Queue     string `gorm:"primaryKey"`
+	EmptiedMs int64
+}
+
+func (retentionRow) TableName() string { return "retention" }

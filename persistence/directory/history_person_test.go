@@ -14,6 +14,7 @@ import (
 func init() {
 	historyTests["history of a person"] = testHistoryOfPerson
 	historyTests["history trail"] = testHistoryTrail
+	historyTests["retention"] = testRetention
 	historyTests["erasures"] = testErasures
 	historyTests["lease"] = testLease
 }
@@ -107,6 +108,53 @@ func testHistoryTrail(t *testing.T, open opener) {
 		if row.Trail != nil {
 			t.Error("a list reads trails")
 		}
+	}
+}
+
+func testRetention(t *testing.T, open opener) {
+	d := open(t, nil)
+	const day = queue.Day
+	at := func(n uint64, finished queue.Time) HistoryChange {
+		ticket := ofPersons(n, 1, 0, 2)
+		ticket.FinishedAt = finished
+		return HistoryChange{Finished: ticket}
+	}
+	left := func() (full string) {
+		t.Helper()
+		for _, row := range listed(t, d, HistoryFilter{}, 1000) {
+			if whole := len(row.Customer) > 0 && len(row.Payload) > 0 && len(row.Index) > 0; whole {
+				full = row.Number + " " + full
+			} else if len(row.Customer)+len(row.Payload)+len(row.Index) > 0 {
+				t.Errorf("%s is half empty", row.Number)
+			}
+		}
+		return full
+	}
+	empty := func(before queue.Time, rows int64) {
+		t.Helper()
+		if n, err := d.EmptyHistoryBefore(t.Context(), "a", before); err != nil || n != rows {
+			t.Errorf("%d rows, %v, want %d", n, err, rows)
+		}
+	}
+	take(t, d, "a", at(1, 100*day), at(2, 101*day-1), at(3, 101*day), at(4, 120*day))
+	take(t, d, "b", at(5, 100*day))
+	empty(101*day, 2)
+	empty(101*day, 0)
+	if got := left(); got != "A005 A003 A004 " {
+		t.Errorf("left are %s", got)
+	}
+	take(t, d, "a", at(6, 99*day)) // late
+	empty(101*day, 1)
+	empty(90*day, 0) // kept for longer from now on
+	empty(102*day, 1)
+	var many []HistoryChange
+	for n := range uint64(2*retentionBatch + 7) {
+		many = append(many, at(1000+n, 103*day)) // all at once
+	}
+	take(t, d, "a", many...)
+	empty(104*day, 2*retentionBatch+7)
+	if got := left(); got != "A005 A004 " {
+		t.Errorf("in the end are left %s", got)
 	}
 }
 

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// What has reached its age is gone from the history, and cannot be opened any
+// more wherever else it stands; who waits for longer keeps what is known of them.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := startNode(t, dir)
+	c := admin(t, p.url)
+	c.must(t, p.url, "POST", "/queues", `{"id":"short","retention_days":2}`)
+	c.must(t, p.url, "POST", "/queues", `{"id":"long","retention_days":9}`)
+	c.must(t, p.url, "POST", "/queues", `{"id":"busy","retention_days":2}`)
+	const ada = `{"customer":{"name":"Ada Marsh"},"payload":{"wish":"a quiet room"}}`
+	done := map[string]string{}
+	for _, queue := range []string{"short", "long", "busy"} {
+		done[queue] = c.must(t, p.url, "POST", "/queues/"+queue+"/tickets", ada).str(t, "id")
+		c.must(t, p.url, "DELETE", "/queues/"+queue+"/tickets/"+done[queue], "")
+	}
+	waits := "/queues/busy/tickets/" + c.must(t, p.url, "POST", "/queues/busy/tickets", ada).str(t, "id")
+	known := func(queue string) bool {
+		return strings.Contains(c.must(t, p.url, "GET", "/history/"+done[queue], "").body, "Ada Marsh")
+	}
+	eventually(t, "the history has them", func() bool {
+		return strings.Count(c.must(t, p.url, "GET", "/history", "").body, "Ada Marsh") == 3
+	})
+	p.stop()
+
+	p = startNodeWith(t, []string{testClock + "=96h"}, dir)
+	c = admin(t, p.url)
+	eventually(t, "two queues have let go", func() bool {
+		return strings.Count(c.must(t, p.url, "GET", "/audit?action=retention.applied", "").body, "retention.applied") == 2
+	})
+	if known("short") || known("busy") || !known("long") {
+		t.Errorf("known are short %v, busy %v, long %v", known("short"), known("busy"), known("long"))
+	}
+	// In the queue itself, which nothing has happened in, it stands and does not open.
+	if got := c.must(t, p.url, "GET", "/queues/short/tickets/"+done["short"], "").body; strings.Contains(got, "Ada") || !strings.Contains(got, `"customer":null`) {
+		t.Errorf("the queue gives %s", got)
+	}
+	if got := c.must(t, p.url, "GET", waits, "").body; !strings.Contains(got, "Ada Marsh") {
+		t.Errorf("who waits is %s", got)
+	}
+	if got := c.must(t, p.url, "GET", "/queues/short", "").fields(t)["retention_days"]; got != 2.0 {
+		t.Errorf("retention_days is %v", got)
+	}
+}
