@@ -10,6 +10,7 @@ import (
 	"nowserving/persistence/directory"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
+	"nowserving/persistence/seal"
 )
 
 // accessEndsWithin is the promise: from the change to the last node.
@@ -28,7 +29,11 @@ func TestAccessEndsOnEveryNode(t *testing.T) {
 	for _, p := range nodes {
 		eventually(t, "the node is ready", func() bool { return ready(t, p.url) == "200 ready" })
 	}
-	d, err := directory.Open(t.Context(), directory.Options{DatabaseURL: url})
+	ring, err := seal.ParseRing(testRing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := directory.Open(t.Context(), directory.Options{DatabaseURL: url, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

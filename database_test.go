@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -111,8 +112,17 @@ func TestDatabaseGoneForAWhile(t *testing.T) {
 func TestUsersInTheDatabase(t *testing.T) {
 	t.Parallel()
 	url := mariadbtest.Start(t)
-	p := startNode(t, t.TempDir(), "--database-url", url)
+	dir := t.TempDir()
+	p := startNode(t, dir, "--database-url", url)
 	env := []string{"NOWSERVING_DATABASE_URL=" + url, "NOWSERVING_DATA_DIR=/nonexistent"}
+	// Without the nodes' keys, or with others, nothing is done.
+	for _, keys := range []string{"", "NOWSERVING_DATA_KEYS=other:" + base64.StdEncoding.EncodeToString(make([]byte, 32))} {
+		o := runProgram(t, "first walnut\n", append(env, keys), strings.Fields("user add --email bob@example.org")...)
+		if o.code != exitUsage || !strings.Contains(o.stderr, "--data-keys: ") {
+			t.Fatalf("with keys %q: exit code %d: %s", keys, o.code, o.stdout+o.stderr)
+		}
+	}
+	env = append(env, "NOWSERVING_DATA_KEYS_FILE="+filepath.Join(dir, "data.keys"))
 	for _, step := range []struct{ stdin, args, says string }{
 		{"first walnut\n", "user add --email bob@example.org --queues post", ""},
 		{"", "user list", "bob@example.org"},

@@ -38,7 +38,11 @@ type rotation struct {
 
 	wrapped, lost, resealed int
 	history                 map[string]int // finished tickets that keys of the ring sealed themselves
+	users                   map[string]int // users that they sealed
 }
+
+// SubKey derives from the ring as it is then: a rotation may begin with a new key.
+func (r *rotation) SubKey(purpose string) []seal.Key { return r.ring.SubKey(purpose) }
 
 // keys rotates the key ring, beside running nodes or without any.
 func (p *program) keys(args []string) error {
@@ -69,7 +73,7 @@ func (p *program) keys(args []string) error {
 		}
 	}
 	ctx := context.Background()
-	if r.directory, err = directory.Open(ctx, directory.Options{Dir: c.DataDir, DatabaseURL: c.DatabaseURL}); err != nil {
+	if r.directory, err = directory.Open(ctx, directory.Options{Dir: c.DataDir, DatabaseURL: c.DatabaseURL, Keys: r}); err != nil {
 		return err
 	}
 	return errors.Join(r.run(ctx, show), r.directory.Close())
@@ -108,6 +112,11 @@ func (r *rotation) run(ctx context.Context, show bool) (err error) {
 	if err := r.resealHistory(ctx); err != nil {
 		return err
 	}
+	users, closed, err := r.directory.ResealUsers(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(r.stdout, "%d users were sealed anew, %d cannot be opened with this ring.\n", users, closed)
 	fmt.Fprintf(r.stdout, "%d data keys were wrapped anew, %d finished tickets sealed anew.\n", r.wrapped, r.resealed)
 	if r.lost > 0 {
 		fmt.Fprintf(r.stdout, "%d data keys cannot be opened with this ring.\n", r.lost)
@@ -213,6 +222,9 @@ func (r *rotation) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.users, err = r.directory.UserRingKeys(ctx); err != nil {
+		return err
+	}
 	ids, now := r.ring.IDs(), r.now()
 	for _, id := range ids { // one that no node has had yet
 		if !slices.ContainsFunc(keys, func(k directory.RingKey) bool { return k.ID == id }) {
@@ -222,7 +234,7 @@ func (r *rotation) tell(ctx context.Context) error {
 	w := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KEY\tFIRST SEEN\tLAST THE FIRST\tDATA KEYS\tOF VISITS\tSTATE")
 	for _, key := range keys {
-		if key.DataKeys == 0 && r.history[key.ID] == 0 && !slices.Contains(ids, key.ID) {
+		if key.DataKeys == 0 && r.history[key.ID] == 0 && r.users[key.ID] == 0 && !slices.Contains(ids, key.ID) {
 			continue // it has left, and nobody needs it
 		}
 		visits := "-"
@@ -244,6 +256,8 @@ func (r *rotation) state(key directory.RingKey, now time.Time) string {
 		return "the first key: it wraps"
 	case r.history[key.ID] > 0:
 		return fmt.Sprintf("needed: it sealed %d finished tickets", r.history[key.ID])
+	case r.users[key.ID] > 0:
+		return fmt.Sprintf("needed: it sealed %d users", r.users[key.ID])
 	case why != "":
 		return "needed: " + why
 	}

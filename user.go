@@ -21,6 +21,7 @@ import (
 	"nowserving/actors/queue"
 	"nowserving/gateway"
 	"nowserving/persistence/directory"
+	"nowserving/persistence/seal"
 )
 
 // userFlags are those of all user commands together.
@@ -57,18 +58,25 @@ func (p *program) user(args []string) error {
 	if _, err := os.Stat(filepath.Join(f.DataDir, "directory.db")); err != nil && f.DatabaseURL == "" && args[0] != "add" {
 		return usage("--data-dir: %w", err)
 	}
-	ctx := context.Background()
-	d, err := directory.Open(ctx, directory.Options{Dir: f.DataDir, DatabaseURL: f.DatabaseURL})
+	keys, err := f.ring()
 	if err != nil {
 		return err
+	}
+	ctx := context.Background()
+	d, err := directory.Open(ctx, directory.Options{Dir: f.DataDir, DatabaseURL: f.DatabaseURL, Keys: keys})
+	if err != nil {
+		return err
+	}
+	if err := knowsUsers(ctx, d); err != nil {
+		return errors.Join(err, d.Close())
 	}
 	return errors.Join(commands[args[0]](ctx, d, f), d.Close())
 }
 
 func (p *program) readUserFlags(command string, args []string) (f userFlags, err error) {
-	// Those that say where the users are.
+	// Those that say where the users are, and how they are sealed.
 	stores := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool {
-		return s.name != "data-dir" && s.name != "database-url"
+		return s.name != "data-dir" && s.name != "database-url" && s.name != "data-keys"
 	})
 	flags, err := parseFlags("user "+command, args, stores, func(set *flag.FlagSet) {
 		if command == "list" {
@@ -89,6 +97,29 @@ func (p *program) readUserFlags(command string, args []string) (f userFlags, err
 		return f, err
 	}
 	return f, f.checkUser(command)
+}
+
+// ring is the nodes' one. It is made, as by a node, only where the directory would
+// be too.
+func (f *userFlags) ring() (*seal.Ring, error) {
+	if f.DataKeys != nil {
+		return f.DataKeys, nil
+	}
+	path := filepath.Join(f.DataDir, "data.keys")
+	if _, err := os.Stat(path); err != nil && f.DatabaseURL != "" { //nolint:gosec // the operator names it
+		return nil, usage("--data-keys: users in the database are sealed with the nodes' key ring, which is needed here")
+	}
+	return seal.LoadOrCreateRing(path)
+}
+
+// knowsUsers refuses a ring that opens no user: what it would seal, no node could
+// open.
+func knowsUsers(ctx context.Context, d *directory.Directory) error {
+	page, err := d.ListUsers(ctx, "", directory.MaxLimit)
+	if err != nil || len(page) == 0 || slices.ContainsFunc(page, func(u directory.User) bool { return u.Email != "" }) {
+		return err
+	}
+	return usage("--data-keys: the users here are sealed with other keys")
 }
 
 func (f *userFlags) checkUser(command string) error {

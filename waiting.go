@@ -84,7 +84,7 @@ func (n *Node) openJournal(ctx context.Context) error {
 }
 
 func (n *Node) openDirectory(ctx context.Context) (err error) {
-	n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL})
+	n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL, Keys: n.dataKeys})
 	return err
 }
 

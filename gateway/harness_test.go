@@ -105,14 +105,14 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 	t.Cleanup(func() { _ = journal.Close() })
 	e.journal = journal
 	e.startQueues(log)
-	if e.dir, err = directory.Open(t.Context(), directory.Options{Dir: t.TempDir(), Now: e.now}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.dir.Close() })
 	ring, err := seal.ParseRing("k1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if e.dir, err = directory.Open(t.Context(), directory.Options{Dir: t.TempDir(), Now: e.now, Keys: ring}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.dir.Close() })
 	o := Options{
 		Queues: e.queues, Directory: directoryOf{e.dir}, Users: userStore{e.dir}, APIKeys: keyStore{e.dir}, History: historyOf{e.dir}, People: peopleOf{e}, Passwords: directory.NewHasher(),
 		Sealer: seal.NewDataKeys(ring, e.dir, log, e.now),

@@ -16,6 +16,9 @@ const (
 	maxEmail    = 254
 	maxPassword = 1024
 	maxRefresh  = 4096
+
+	// unknownEmail stands for an address that cannot be read.
+	unknownEmail = "unknown@invalid"
 )
 
 func (g *Gateway) login(c *fiber.Ctx) error {
@@ -165,7 +168,11 @@ func appendUser(dst []byte, u *User) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = appendString(dst, u.ID)
 	dst = append(dst, `,"email":`...)
-	dst = appendString(dst, u.Email)
+	email := u.Email
+	if email == "" { // the key that sealed it is lost
+		email = unknownEmail
+	}
+	dst = appendString(dst, email)
 	dst = append(dst, `,"name":`...)
 	dst = appendString(dst, u.Name)
 	dst = append(dst, `,"level":`...)

@@ -264,7 +264,7 @@ func (s *liveSession) describe(ctx context.Context) *User {
 	user, err := s.live.g.auth.directory.UserByID(ctx, s.who.UserID)
 	if err != nil {
 		s.live.log.Warn("a user cannot be read", "user", s.who.UserID, "error", err)
-		return &User{ID: s.who.UserID, Email: "unknown@invalid", Name: s.who.Name, Level: s.who.Level, Queues: s.who.Queues}
+		return &User{ID: s.who.UserID, Email: unknownEmail, Name: s.who.Name, Level: s.who.Level, Queues: s.who.Queues}
 	}
 	return &user
 }

@@ -52,6 +52,7 @@ type Options struct {
 	Dir         string           // folder of the SQLite file directory.db; made if missing
 	DatabaseURL string           // mysql://user:password@host:3306/name; see CheckURL
 	Now         func() time.Time // time.Now if nil
+	Keys        Keys             // seal what is personal of users; without them there are none
 }
 
 // Directory is safe for concurrent use, also beside other processes on the
@@ -60,6 +61,7 @@ type Directory struct {
 	db      *gorm.DB
 	dialect *dialect
 	now     func() time.Time
+	keys    Keys
 	// writer has room for one: SQLite lets one write at a time, and waiting
 	// here is fair and ends with the context, unlike polling for its lock.
 	// Nil where the database takes several writers.
@@ -75,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{dialect: dialect, now: o.Now}
+	d := &Directory{dialect: dialect, now: o.Now, keys: o.Keys}
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -91,6 +93,11 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("directory: open: %w", err), dialect.db.Close())
+	}
+	if d.keys != nil {
+		if err := d.sealPlainUsers(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("directory: seal users: %w", err), dialect.db.Close())
+		}
 	}
 	return d, nil
 }
@@ -147,7 +154,7 @@ func (d *Directory) fail(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.DeadlineExceeded)
 	}
-	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrJustUsed, ErrLastAdmin, ErrTooMany, ErrNoPrefix, ErrMoved, ErrStale, ErrUnavailable} {
+	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrJustUsed, ErrLastAdmin, ErrTooMany, ErrNoPrefix, ErrMoved, ErrStale, errSealed, ErrUnavailable} {
 		if errors.Is(err, own) {
 			return err
 		}

@@ -93,6 +93,9 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 
 func mustOpen(t *testing.T, o Options) *Directory {
 	t.Helper()
+	if o.Keys == nil {
+		o.Keys = oneRing
+	}
 	d, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +171,7 @@ func TestMain(m *testing.M) {
 }
 
 func child(o Options) int {
+	o.Keys = oneRing
 	d, err := Open(context.Background(), o)
 	if err == nil {
 		for i := 0; i < 20 && err == nil; i++ {

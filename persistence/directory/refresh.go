@@ -109,7 +109,7 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 		}
 		token = row.token()
 		var err error
-		if user, err = owner.user(); err != nil {
+		if user, err = d.user(owner); err != nil {
 			return err
 		}
 		return then(tx, token)

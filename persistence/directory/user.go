@@ -66,8 +66,8 @@ type UserPatch struct {
 
 type userRow struct {
 	ID           string `gorm:"primaryKey"`
-	Email        string
-	Name         string
+	Email        []byte // sealed
+	Name         []byte
 	Level        string
 	Queues       string
 	PasswordHash string
@@ -79,9 +79,12 @@ type userRow struct {
 
 func (userRow) TableName() string { return "users" }
 
-func (r userRow) user() (User, error) {
+// user opens a row. What does not open is empty: the user lives on without it.
+func (d *Directory) user(r userRow) (User, error) {
+	email, _ := d.openField(r.ID, "email", r.Email)
+	name, _ := d.openField(r.ID, "name", r.Name)
 	u := User{
-		ID: r.ID, Email: r.Email, Name: r.Name, Level: Level(r.Level), PasswordHash: r.PasswordHash,
+		ID: r.ID, Email: email, Name: name, Level: Level(r.Level), PasswordHash: r.PasswordHash,
 		Disabled: r.Disabled, CreatedAt: fromMillis(r.CreatedMs), UpdatedAt: fromMillis(r.UpdatedMs),
 		TokenEpoch: r.TokenEpoch,
 	}
@@ -91,8 +94,8 @@ func (r userRow) user() (User, error) {
 	return u, nil
 }
 
-// emailColumn is what stands in the e-mail column for an address, and so what
-// it is found by. Every access by e-mail goes through here.
+// emailColumn is what is kept of an address, and what it is found by. Every
+// access by e-mail goes through here.
 func emailColumn(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
 func queuesColumn(queues []string) string {
@@ -125,12 +128,23 @@ func (d *Directory) CreateUser(ctx context.Context, u User, audit ...AuditEntry)
 		u.ID = id.String()
 	}
 	now := millis(d.now())
+	email, err := d.sealField(u.ID, "email", emailColumn(u.Email))
+	if err != nil {
+		return User{}, err
+	}
+	name, err := d.sealField(u.ID, "name", u.Name)
+	if err != nil {
+		return User{}, err
+	}
 	row := userRow{
-		ID: u.ID, Email: emailColumn(u.Email), Name: u.Name, Level: string(u.Level), Queues: queuesColumn(u.Queues),
+		ID: u.ID, Email: email, Name: name, Level: string(u.Level), Queues: queuesColumn(u.Queues),
 		PasswordHash: u.PasswordHash, Disabled: u.Disabled, CreatedMs: now, UpdatedMs: now, TokenEpoch: u.TokenEpoch,
 	}
-	err := d.write(ctx, func(tx *gorm.DB) error {
+	err = d.write(ctx, func(tx *gorm.DB) error {
 		if err := tx.Create(&row).Error; err != nil {
+			return err
+		}
+		if err := d.indexEmail(tx, row.ID, u.Email); err != nil {
 			return err
 		}
 		return note(tx, audit...)
@@ -138,12 +152,20 @@ func (d *Directory) CreateUser(ctx context.Context, u User, audit ...AuditEntry)
 	if err != nil {
 		return User{}, err
 	}
-	return row.user()
+	return d.user(row)
 }
 
 // UserByEmail finds a user by address, in any case of letters.
 func (d *Directory) UserByEmail(ctx context.Context, email string) (User, error) {
-	return d.findUser(d.read(ctx).Where("email = ?", emailColumn(email)))
+	indexes, err := d.emailIndexes(email)
+	if err != nil {
+		return User{}, err
+	}
+	u, err := d.findUser(d.read(ctx).Where("id IN (SELECT user_id FROM user_emails WHERE email_index IN ?)", indexes))
+	if err == nil && u.Email != "" && u.Email != emailColumn(email) { // somebody has changed the index
+		return User{}, ErrNotFound
+	}
+	return u, err
 }
 
 // UserByID finds a user.
@@ -156,7 +178,7 @@ func (d *Directory) findUser(query *gorm.DB) (User, error) {
 	if err := query.Take(&row).Error; err != nil {
 		return User{}, d.fail(err)
 	}
-	return row.user()
+	return d.user(row)
 }
 
 // ListUsers lists users by id, which is by creation, those after the given id.
@@ -168,7 +190,7 @@ func (d *Directory) ListUsers(ctx context.Context, after string, limit int) ([]U
 	}
 	users := make([]User, len(rows))
 	for i, row := range rows {
-		if users[i], err = row.user(); err != nil {
+		if users[i], err = d.user(row); err != nil {
 			return nil, err
 		}
 	}
@@ -188,7 +210,9 @@ func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch, audi
 			return err
 		}
 		before := row
-		p.apply(&row)
+		if err := d.apply(p, &row); err != nil {
+			return err
+		}
 		row.UpdatedMs = millis(d.now())
 		if before.admin() && !row.admin() {
 			if err := otherAdmin(tx, id); err != nil {
@@ -201,6 +225,11 @@ func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch, audi
 		if err := tx.Model(&row).Select("*").Omit("token_epoch").Updates(&row).Error; err != nil {
 			return err
 		}
+		if p.Email != nil {
+			if err := d.indexEmail(tx, id, *p.Email); err != nil {
+				return err
+			}
+		}
 		ends := p.PasswordHash != nil || row.Disabled && !before.Disabled
 		if !ends && row.Level == before.Level && row.Queues == before.Queues {
 			return nil
@@ -211,15 +240,19 @@ func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch, audi
 	if err != nil {
 		return User{}, err
 	}
-	return row.user()
+	return d.user(row)
 }
 
-func (p UserPatch) apply(row *userRow) {
+func (d *Directory) apply(p UserPatch, row *userRow) (err error) {
 	if p.Email != nil {
-		row.Email = emailColumn(*p.Email)
+		if row.Email, err = d.sealField(row.ID, "email", emailColumn(*p.Email)); err != nil {
+			return err
+		}
 	}
 	if p.Name != nil {
-		row.Name = *p.Name
+		if row.Name, err = d.sealField(row.ID, "name", *p.Name); err != nil {
+			return err
+		}
 	}
 	if p.Level != nil {
 		row.Level = string(*p.Level)
@@ -233,6 +266,7 @@ func (p UserPatch) apply(row *userRow) {
 	if p.PasswordHash != nil {
 		row.PasswordHash = *p.PasswordHash
 	}
+	return nil
 }
 
 func (r userRow) admin() bool { return r.Level == string(Admin) && !r.Disabled }
@@ -278,7 +312,7 @@ func (d *Directory) DeleteUser(ctx context.Context, id string, audit ...AuditEnt
 		if err := missing(tx.Where("id = ?", id).Delete(&userRow{})); err != nil {
 			return err
 		}
-		for _, row := range []any{&refreshRow{}, &keyRow{}} {
+		for _, row := range []any{&refreshRow{}, &keyRow{}, &emailRow{}} {
 			if err := tx.Where("user_id = ?", id).Delete(row).Error; err != nil {
 				return err
 			}

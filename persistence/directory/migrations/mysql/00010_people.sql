@@ -27,6 +27,19 @@ CREATE TABLE IF NOT EXISTS api_keys (
     KEY api_keys_user (user_id, id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- Both are sealed, by the program when it opens the directory: what begins with
+-- the byte 1 is. A user is found by user_emails alone.
+ALTER TABLE users MODIFY COLUMN email VARBINARY(1200) NOT NULL, MODIFY COLUMN name BLOB NOT NULL;
+CREATE TABLE IF NOT EXISTS user_emails (
+    email_index BINARY(32)  NOT NULL PRIMARY KEY, -- HMAC of the address, a row for each key of the ring
+    user_id     VARCHAR(64) NOT NULL,
+    KEY user_emails_user (user_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- +goose Down
+DROP TABLE IF EXISTS user_emails;
+-- What is sealed stays so: this is for a directory without users.
+ALTER TABLE users MODIFY COLUMN email VARCHAR(254) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    MODIFY COLUMN name TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL;
 DROP TABLE IF EXISTS api_keys;
 DROP TABLE IF EXISTS audit_log;
