@@ -77,6 +77,10 @@ func TestKeysRotateBesideARunningNode(t *testing.T) {
 			!regexp.MustCompile(`(?m)^`+before[0]+` .* 0 .*needed: repeated requests`).MatchString(said) {
 			t.Errorf("it said\n%s", said)
 		}
+		if !strings.Contains(said, "1 users were sealed anew, 0 cannot") {
+			t.Errorf("of users it said\n%s", said)
+		}
+		admin(t, p.url) // is found by the new key
 		if !strings.Contains(p.log(), after[0]) {
 			t.Errorf("the node does not have %s", after[0])
 		}
