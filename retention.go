@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -34,10 +35,13 @@ func newRetention(n *Node) *retention {
 	return &retention{d: n.directory, read: n.queues.Read, log: n.log, now: n.config.Now, holder: uuid.NewString()}
 }
 
-// Run works until ctx is over, on one node at a time.
+// Run works until ctx is over, on one node at a time. It forgets ended logins too.
 func (r *retention) Run(ctx context.Context) error {
 	for {
 		held := underLease(ctx, r.d, "retention", r.holder, func(ctx context.Context) {
+			if _, err := r.d.SweepRefresh(ctx, r.now()); err != nil && ctx.Err() == nil {
+				r.log.Warn("what is left of old logins is kept for longer, for now", "error", err)
+			}
 			if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
 				r.log.Warn("personal data is kept for longer than it should be, for now", "error", err)
 			}
@@ -60,8 +64,8 @@ func (r *retention) Run(ctx context.Context) error {
 func (r *retention) sweep(ctx context.Context) (failed error) {
 	for after := ""; ; {
 		rows, err := r.d.ListQueues(ctx, nil, after, retentionPage)
-		if err != nil || len(rows) == 0 {
-			return err
+		if err != nil {
+			return errors.Join(failed, err)
 		}
 		for _, row := range rows {
 			after = row.ID

@@ -3,6 +3,9 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"nowserving/persistence/directory"
 )
 
 // What has reached its age is gone from the history, and cannot be opened any
@@ -29,12 +32,23 @@ func TestRetention(t *testing.T) {
 		return strings.Count(c.must(t, p.url, "GET", "/history", "").body, "Ada Marsh") == 3
 	})
 	p.stop()
+	d, err := directory.Open(t.Context(), directory.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.AddRefresh(t.Context(), directory.RefreshToken{Family: "ended", UserID: "nobody", ExpiresAt: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
 
 	p = startNodeWith(t, []string{testClock + "=96h"}, dir)
 	c = admin(t, p.url)
 	eventually(t, "two queues have let go", func() bool {
 		return strings.Count(c.must(t, p.url, "GET", "/audit?action=retention.applied", "").body, "retention.applied") == 2
 	})
+	if left, err := d.SweepRefresh(t.Context(), time.Now()); left != 0 || err != nil {
+		t.Errorf("%d ended logins are left, %v", left, err)
+	}
 	if known("short") || known("busy") || !known("long") {
 		t.Errorf("known are short %v, busy %v, long %v", known("short"), known("busy"), known("long"))
 	}

@@ -193,6 +193,15 @@ func (k *ringKeeper) mayTake(ctx context.Context, fresh *seal.Ring) error {
 			return fmt.Errorf("the key %s is not in it any more, and is needed: %s", key.ID, why)
 		}
 	}
+	users, err := k.directory.UserRingKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range gone {
+		if users[id] > 0 {
+			return fmt.Errorf("the key %s is not in it any more, and is needed: it seals %d users; nowserving keys rotate seals them anew", id, users[id])
+		}
+	}
 	return nil
 }
 

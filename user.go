@@ -67,7 +67,7 @@ func (p *program) user(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := knowsUsers(ctx, d); err != nil {
+	if err := knowsUsers(ctx, d, keys); err != nil {
 		return errors.Join(err, d.Close())
 	}
 	return errors.Join(commands[args[0]](ctx, d, f), d.Close())
@@ -112,11 +112,20 @@ func (f *userFlags) ring() (*seal.Ring, error) {
 	return seal.LoadOrCreateRing(path)
 }
 
-// knowsUsers refuses a ring that opens no user: what it would seal, no node could
-// open.
-func knowsUsers(ctx context.Context, d *directory.Directory) error {
+// knowsUsers refuses a ring that opens no user and that no node has begun with:
+// what it would seal, no node could open. Where nodes have it, the ring of before
+// is lost, and whoever administers has to be made anew.
+func knowsUsers(ctx context.Context, d *directory.Directory, ring *seal.Ring) error {
 	page, err := d.ListUsers(ctx, "", directory.MaxLimit)
 	if err != nil || len(page) == 0 || slices.ContainsFunc(page, func(u directory.User) bool { return u.Email != "" }) {
+		return err
+	}
+	known, err := d.RingKeys(ctx)
+	if err == nil && d.CheckRing(ctx, ring.Proofs()) == nil &&
+		slices.ContainsFunc(known, func(k directory.RingKey) bool { return k.ID == ring.IDs()[0] }) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return usage("--data-keys: the users here are sealed with other keys")
