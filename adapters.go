@@ -181,7 +181,10 @@ func (a finishedTickets) KnowsQueue(ctx context.Context, id string) (bool, error
 }
 
 // historySink is the history as a follower of the journals wants it.
-type historySink struct{ d *directory.Directory }
+type historySink struct {
+	d    *directory.Directory
+	read func(context.Context, *messages.Read) *messages.View
+}
 
 func (s historySink) Checkpoints(ctx context.Context, queues []string) ([]uint64, error) {
 	return s.d.HistoryCheckpoints(ctx, queues)
@@ -189,15 +192,27 @@ func (s historySink) Checkpoints(ctx context.Context, queues []string) ([]uint64
 
 func (s historySink) Take(ctx context.Context, parts []actors.Part) error {
 	taken := make([]directory.HistoryPart, len(parts))
-	for i, p := range parts {
-		taken[i] = directory.HistoryPart{Queue: p.Queue, After: p.After, Upto: p.Upto}
-		for _, e := range p.Events {
+	for n, p := range parts {
+		taken[n] = directory.HistoryPart{Queue: p.Queue, After: p.After, Upto: p.Upto}
+		for at, i := p.After, 0; i < len(p.Events); i++ {
+			e := p.Events[i]
+			// Events are gone that the history had: those of tickets that had finished
+			// before, and were requeued or finished anew, have left it otherwise than
+			// the queue has them now.
+			if lost := at > 0 && e.Version > at+1 && queue.Kind(e.Kind) == queue.QueueConfigured; lost {
+				finished, err := s.finished(ctx, p.Queue)
+				if err != nil {
+					return err
+				}
+				taken[n].Changes = append(taken[n].Changes, finished...)
+			}
+			at = e.Version
 			change, err := historyChange(e)
 			if err != nil {
 				return fmt.Errorf("%s: event %d: %w", p.Queue, e.Version, err)
 			}
 			if change != nil {
-				taken[i].Changes = append(taken[i].Changes, *change)
+				taken[n].Changes = append(taken[n].Changes, *change)
 			}
 		}
 	}
@@ -206,6 +221,33 @@ func (s historySink) Take(ctx context.Context, parts []actors.Part) error {
 		return actors.ErrMoved
 	}
 	return err
+}
+
+// finished are the tickets that a queue has finished within the last day.
+func (s historySink) finished(ctx context.Context, id string) (changes []directory.HistoryChange, err error) {
+	list := &messages.ReadList{Limit: 1_000, States: []messages.TicketState{
+		messages.TicketState(queue.Completed), messages.TicketState(queue.NoShow),
+		messages.TicketState(queue.Removed), messages.TicketState(queue.Transferred),
+	}}
+	for {
+		v := s.read(ctx, &messages.Read{Queue: id, Question: &messages.Read_List{List: list}})
+		switch {
+		case v.Problem.GetCode() == string(queue.QueueNotFound):
+			return nil, nil
+		case v.Problem != nil:
+			return nil, fmt.Errorf("finished tickets of queue %s: %s", id, v.Problem.Code)
+		}
+		for _, placed := range v.Tickets {
+			t, err := actors.TicketFromMessage(placed.Ticket)
+			if err != nil {
+				return nil, err
+			}
+			changes = append(changes, directory.HistoryChange{Finished: t})
+		}
+		if list.After = v.Next; v.Next == nil {
+			return changes, nil
+		}
+	}
 }
 
 // historyChange is nil for an event that the history does not tell of.

@@ -273,6 +273,42 @@ func TestRedisRestartedEmpty(t *testing.T) {
 	}
 }
 
+// History follows the queue when its store has lost events that history has had:
+// a ticket that was requeued in one of them has finished again, and one that
+// finished otherwise has finished as before.
+func TestHistoryAfterARollback(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/queues", `{"id":"shop"}`)
+	s.enqueue(2)
+	first, second := s.serve(), s.serve()
+	history := func() string {
+		outcomes := map[string]string{}
+		for _, row := range s.user.must(t, s.url, "GET", "/history", "").fields(t)["items"].([]any) {
+			row := row.(map[string]any)
+			outcomes[row["id"].(string)] = row["state"].(string)
+		}
+		return outcomes[first] + " " + outcomes[second]
+	}
+	eventually(t, "both have finished", func() bool { return history() == "completed completed" })
+	rollBack := s.redis.Remember(t)
+	for _, id := range []string{first, second} {
+		s.post("/queues/shop/tickets/"+id+"/requeue", "")
+	}
+	s.user.must(t, s.url, "DELETE", "/queues/shop/tickets/"+second, "")
+	eventually(t, "history knows it", func() bool { return history() == " removed" })
+	s.followed()
+	arrivals := func() any {
+		return s.user.must(t, s.url, "GET", "/queues/shop/statistics", "").fields(t)["total"].(map[string]any)["arrivals"]
+	}
+	before := arrivals()
+	rollBack()
+	eventually(t, "history is the queue's", func() bool { return history() == "completed completed" })
+	if after := arrivals(); after != before {
+		t.Errorf("%v arrivals after %v", after, before)
+	}
+}
+
 // Node and Redis fall at once, Redis back to an older state, before the list of
 // queues had followed: those who were given the events know of them.
 func TestRedisRolledBackWithItsNode(t *testing.T) {

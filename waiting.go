@@ -13,6 +13,7 @@ import (
 
 	"nowserving/actors/queue"
 	"nowserving/gateway"
+	"nowserving/messages"
 	"nowserving/persistence"
 	"nowserving/persistence/directory"
 )
@@ -63,7 +64,7 @@ func (n *Node) openStores(ctx context.Context) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	n.follow("history", historySink{n.directory})
+	n.follow("history", historySink{n.directory, func(ctx context.Context, r *messages.Read) *messages.View { return n.queues.Read(ctx, r) }})
 	return nil
 }
 

@@ -83,9 +83,6 @@ func (q *queueCheck) checkRows(m *model) {
 		if outcome == "" {
 			outcome = t.State
 		}
-		if there && q.leftByLost(row) {
-			continue
-		}
 		if !there || row.State != t.State || row.Number != t.Number || row.Outcome != outcome ||
 			row.Service != t.Service || row.TransferredTo != t.TransferredTo || row.Calls != t.Calls {
 			q.wrong("%s: history has %+v of ticket %+v", q.id, row, t)
@@ -97,21 +94,4 @@ func (q *queueCheck) checkRows(m *model) {
 		}
 		q.wrong("%s: history has ticket %s, which is %q: %+v", q.id, id, m.tickets[id].State, row)
 	}
-}
-
-// leftByLost tells whether a row is what an event left that the store has lost:
-// one whose operation was answered so, or had no answer. A ticket that had
-// finished before can have been requeued and have finished anew in lost events.
-func (q *queueCheck) leftByLost(row Ticket) bool {
-	if !q.evidence.MayLose {
-		return false
-	}
-	e := Event{Kind: "ticket." + row.State, Ticket: &row}
-	mark := markOf(&e)
-	for version, o := range q.told {
-		if events[o.Command] == e.Kind && o.Mark == mark && (o.Ticket == row.ID || o.Told.ID == row.ID) && q.inHole(version) {
-			return true
-		}
-	}
-	return q.asked[trace(e.Kind, row.ID, mark)] > 0
 }

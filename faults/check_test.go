@@ -165,24 +165,3 @@ func TestWhatAStoreMayLose(t *testing.T) {
 		t.Error("versions that come again as something else are forgiven")
 	}
 }
-
-// A ticket that had finished, and finished anew in an event that the store has
-// lost, may stand in the history as that one left it, and in no other way.
-func TestHistoryOfALostEvent(t *testing.T) {
-	for name, c := range map[string]struct {
-		lost string // the reason that the lost operation gave
-		fits bool
-	}{"as it was answered": {"gone again", true}, "otherwise": {"something else", false}} {
-		s := newScene()
-		s.e.MayLose, s.h.Streams = true, nil
-		j := s.e.Journals["a"]
-		last := j[len(j)-1]
-		s.e.Journals["a"] = append(j, Event{Version: last.Version + 5, Epoch: "a2", At: last.At, Kind: "queue.configured", Status: "open", MaxActive: 2})
-		row := &s.e.Rows["a"][0]
-		row.State, row.Outcome, row.Reason = "removed", "removed", "gone again"
-		s.h.addOp(&Op{Client: "c", Queue: "a", Command: "remove", Ticket: row.ID, Mark: c.lost, Outcome: Accepted, Version: last.Version + 2, Sent: s.clock, Answered: s.clock})
-		if err := Check(s.h, s.e).Err(); (err == nil) != c.fits || err != nil && !strings.Contains(err.Error(), "history has") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
