@@ -82,7 +82,9 @@ func TestMySQLSession(t *testing.T) {
 		t.Fatal(isolation, mode, zone)
 	}
 	// Strict: what does not fit is refused, not cut off, and for good.
-	_, err := d.CreateUser(t.Context(), someone(strings.Repeat("a", 255)))
+	u := someone("a@x")
+	u.ID = strings.Repeat("a", 255)
+	_, err := d.CreateUser(t.Context(), u)
 	want(t, err, ErrInvalid)
 	if strings.Contains(err.Error(), "aa") {
 		t.Fatal("the error tells the value")
