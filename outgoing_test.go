@@ -206,6 +206,8 @@ func TestEveryEventIsPublishedThroughKills(t *testing.T) {
 		eventually(t, "commands go on "+what, func() bool { return done.Load() > before+100 })
 	}
 	more("at first")
+	// One that never was ready would be starting still.
+	eventually(t, "the node is ready", func() bool { return ready(t, node.url) == "200 ready" })
 	server.Kill()
 	eventually(t, "/readyz names rabbitmq", func() bool {
 		a := get(t, node.url+"/readyz")
