@@ -65,6 +65,7 @@ func TestDatabaseGoneForAWhile(t *testing.T) {
 	l := startLoad(t, p)
 	l.after(crashesEach)
 
+	eventually(t, "the node is ready", func() bool { return ready(t, p.url) == "200 ready" })
 	database.Kill()
 	eventually(t, "the node names the database", func() bool { return readiness(t, p.url) == "200 ready [database]" })
 	l.after(crashesEach)
