@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"nowserving/persistence/directory"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
@@ -35,40 +33,6 @@ func rawFiles(t testing.TB, dir string) (all []byte) {
 		all = append(all, content...)
 	}
 	return all
-}
-
-// rawRedis is every value in Redis.
-func rawRedis(t testing.TB, url string) []byte {
-	t.Helper()
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := redis.NewClient(o)
-	defer c.Close()
-	var all strings.Builder
-	ctx := t.Context()
-	for _, key := range c.Keys(ctx, "*").Val() {
-		switch kind := c.Type(ctx, key).Val(); kind {
-		case "string":
-			all.WriteString(c.Get(ctx, key).Val())
-		case "list":
-			fmt.Fprint(&all, c.LRange(ctx, key, 0, -1).Val())
-		case "zset":
-			fmt.Fprint(&all, c.ZRange(ctx, key, 0, -1).Val())
-		case "hash":
-			fmt.Fprint(&all, c.HGetAll(ctx, key).Val())
-		case "stream":
-			for _, entry := range c.XRange(ctx, key, "-", "+").Val() {
-				for _, value := range entry.Values {
-					all.WriteString(value.(string))
-				}
-			}
-		default:
-			t.Fatalf("%s is a %s", key, kind)
-		}
-	}
-	return []byte(all.String())
 }
 
 // rawTables is every value of every table of a database.
@@ -128,7 +92,7 @@ func TestErasedPersonIsInNoStore(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := startNode(t, dir, "--redis-url", journal, "--database-url-file", secret)
-			return p, directory.Options{DatabaseURL: url}, func() []byte { return append(rawRedis(t, journal), rawTables(t, db)...) }
+			return p, directory.Options{DatabaseURL: url}, func() []byte { return append(redistest.Content(t, journal), rawTables(t, db)...) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,11 +8,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
@@ -67,40 +64,8 @@ var rawStores = map[string]func(t *testing.T) (actors.Journal, func() []byte){
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = j.Close() })
-		o, err := redis.ParseURL(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		client := redis.NewClient(o)
-		t.Cleanup(func() { _ = client.Close() })
-		return j, func() []byte { return redisContent(t, client) }
+		return j, func() []byte { return redistest.Content(t, url) }
 	},
-}
-
-// redisContent is every value that Redis has.
-func redisContent(t *testing.T, c *redis.Client) []byte {
-	t.Helper()
-	var all strings.Builder
-	ctx := t.Context()
-	for _, key := range c.Keys(ctx, "*").Val() {
-		switch kind := c.Type(ctx, key).Val(); kind {
-		case "string":
-			all.WriteString(c.Get(ctx, key).Val())
-		case "list":
-			all.WriteString(strings.Join(c.LRange(ctx, key, 0, -1).Val(), ""))
-		case "zset":
-			all.WriteString(strings.Join(c.ZRange(ctx, key, 0, -1).Val(), ""))
-		case "stream":
-			for _, entry := range c.XRange(ctx, key, "-", "+").Val() {
-				for _, value := range entry.Values {
-					all.WriteString(value.(string))
-				}
-			}
-		default:
-			t.Fatalf("%s is a %s", key, kind)
-		}
-	}
-	return []byte(all.String())
 }
 
 // Of somebody who was erased nothing is left in what a store keeps, wherever it

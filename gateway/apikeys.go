@@ -120,15 +120,8 @@ func (g *Gateway) listKeys(c *fiber.Ctx, who *Principal) error {
 	if p != nil {
 		return p
 	}
-	var wrong faults
-	limit, after := limitOf(c, &wrong), ""
-	if text, given := queryOf(c, "after", &wrong); given {
-		var ok bool
-		if after, ok = parseUserCursor(text); !ok {
-			wrong.add("after", "must be the next of the page before")
-		}
-	}
-	if p := wrong.problem(); p != nil {
+	limit, after, p := accountPage(c)
+	if p != nil {
 		return p
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)

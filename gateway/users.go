@@ -54,15 +54,8 @@ func (g *Gateway) listUsers(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ManageUsers, ""); p != nil {
 		return p
 	}
-	var wrong faults
-	limit, after := limitOf(c, &wrong), ""
-	if text, given := queryOf(c, "after", &wrong); given {
-		var ok bool
-		if after, ok = parseUserCursor(text); !ok {
-			wrong.add("after", "must be the next of the page before")
-		}
-	}
-	if p := wrong.problem(); p != nil {
+	limit, after, p := accountPage(c)
+	if p != nil {
 		return p
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
@@ -89,6 +82,19 @@ func (g *Gateway) listUsers(c *fiber.Ctx, who *Principal) error {
 		}
 		return append(appendString(dst, userCursor(users[limit-1].ID)), '}')
 	})
+}
+
+// accountPage reads which page of users, or of a user's keys, is asked for.
+func accountPage(c *fiber.Ctx) (limit int, after string, p *problem) {
+	var wrong faults
+	limit = limitOf(c, &wrong)
+	if text, given := queryOf(c, "after", &wrong); given {
+		var ok bool
+		if after, ok = parseUserCursor(text); !ok {
+			wrong.add("after", "must be the next of the page before")
+		}
+	}
+	return limit, after, wrong.problem()
 }
 
 // managed gives the user that the path names to whoever may administer it.
