@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -92,6 +93,13 @@ func (a *audience) consume(ctx context.Context) {
 	defer ch.Close()
 	_ = ch.Qos(2_000, 0, false)
 	got, err := ch.Consume(audienceQueue, "", false, false, false, false, nil)
+	if gone := (*amqp.Error)(nil); errors.As(err, &gone) && gone.Code == amqp.NotFound {
+		a.mu.Lock()
+		a.wrong = "RabbitMQ lost the audience's queue"
+		a.mu.Unlock()
+		<-ctx.Done()
+		return
+	}
 	if err != nil {
 		return
 	}
@@ -208,6 +216,10 @@ func TestEveryEventIsPublishedThroughKills(t *testing.T) {
 	more("at first")
 	// One that never was ready would be starting still.
 	eventually(t, "the node is ready", func() bool { return ready(t, node.url) == "200 ready" })
+	// What was declared a moment ago may not outlive a kill: this is not about that.
+	if err := server.Settle(); err != nil {
+		t.Fatal(err)
+	}
 	server.Kill()
 	eventually(t, "/readyz names rabbitmq", func() bool {
 		a := get(t, node.url+"/readyz")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -206,8 +207,9 @@ func TestRedisConnectionBreaksUnderManyAppends(t *testing.T) {
 			t.Fatalf("append %d is there although it was said not to be", i)
 		}
 	}
-	if !errors.Is(answers[n-1], queue.ErrUnknown) && !errors.Is(answers[n-1], queue.ErrUnavailable) && !errors.Is(answers[n-1], queue.ErrGap) {
-		t.Fatal("the connection did not break", answers[n-1])
+	// The last ones may have found a new connection already.
+	if !slices.ContainsFunc(answers, func(err error) bool { return errors.Is(err, queue.ErrUnknown) }) {
+		t.Fatal("no append was under way when the connection broke")
 	}
 }
 
