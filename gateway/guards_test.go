@@ -36,7 +36,7 @@ func TestGuards(t *testing.T) {
 	}
 	// What is nobody's may be kept, and is asked for again; the page may load its own.
 	for path, policy := range map[string]string{
-		"/": pagePolicy, "/page/page.js": pagePolicy, "/api/v1/openapi.yaml": guarded["Content-Security-Policy"], "/api/v1/asyncapi.yaml": guarded["Content-Security-Policy"],
+		"/": pagePolicy, "/icon.svg": pagePolicy, "/checkin/post": pagePolicy, "/api/v1/openapi.yaml": guarded["Content-Security-Policy"], "/api/v1/asyncapi.yaml": guarded["Content-Security-Policy"],
 	} {
 		r, err := e.client.Get(e.url + path)
 		if err != nil {

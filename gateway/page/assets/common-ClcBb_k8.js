@@ -1,0 +1,1 @@
+export{t as default}from"./common-D0u13EY9.js";

@@ -1,0 +1,1 @@
+var e={title:`console`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`display`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`supervise`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`visit`};export{e as default};

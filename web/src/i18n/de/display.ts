@@ -1,0 +1,5 @@
+import type en from '../en/display';
+
+export default {
+  title: 'display',
+} satisfies typeof en;

@@ -1,0 +1,98 @@
+import type common from './en/common';
+import type consoleTexts from './en/console';
+import type displayTexts from './en/display';
+import type superviseTexts from './en/supervise';
+import type visitTexts from './en/visit';
+
+/** The languages that there are, each by its own name. */
+export const languages = { en: 'English', de: 'Deutsch', pt: 'Português', es: 'Español' } as const;
+export type Locale = keyof typeof languages;
+
+/** Texts come in areas, so that a page loads only its own. English is the measure for the others. */
+export interface Texts {
+  common: typeof common;
+  console: typeof consoleTexts;
+  display: typeof displayTexts;
+  visit: typeof visitTexts;
+  supervise: typeof superviseTexts;
+}
+export type Area = keyof Texts;
+
+const files = import.meta.glob<{ default: Texts[Area] }>('./{en,de,pt,es}/*.ts');
+const chosen = 'language'; // in localStorage
+const rightToLeft = new Set(['ar', 'fa', 'he', 'ur']);
+
+function preferred(): Locale {
+  const wanted = [localStorage.getItem(chosen), ...navigator.languages].filter((l) => l !== null);
+  return wanted.map((l) => l.slice(0, 2).toLowerCase()).find((l): l is Locale => l in languages) ?? 'en';
+}
+
+/** The texts of an area in a language that need not be the page's: what a display says aloud. */
+export async function textsIn<A extends Area>(locale: Locale, area: A): Promise<Texts[A]> {
+  return (await files[`./${locale}/${area}.ts`]!()).default as Texts[A];
+}
+
+class Language {
+  locale = $state<Locale>('en');
+  #areas: Area[] = [];
+  #texts = $state.raw<Partial<Texts>>({});
+
+  /** Loads areas in the browser's language, before a page that needs them is shown. */
+  async load(...areas: Area[]) {
+    const missing = areas.filter((a) => !this.#areas.includes(a));
+    this.#areas.push(...missing);
+    await this.#show(this.#areas.length === missing.length ? preferred() : this.locale);
+  }
+
+  async choose(locale: Locale) {
+    localStorage.setItem(chosen, locale);
+    await this.#show(locale);
+  }
+
+  async #show(locale: Locale) {
+    const texts = await Promise.all(this.#areas.map(async (a) => [a, await textsIn(locale, a)] as const));
+    this.locale = locale;
+    this.#texts = Object.fromEntries(texts) as Partial<Texts>;
+    document.documentElement.lang = locale;
+    document.documentElement.dir = rightToLeft.has(locale) ? 'rtl' : 'ltr';
+  }
+
+  get texts() { return this.#texts as Texts; }
+}
+
+export const language = new Language();
+
+/** The texts in the page's language: `t.console.callNext`. An area must have been loaded by the page. */
+export const t: Texts = {
+  get common() { return language.texts.common; },
+  get console() { return language.texts.console; },
+  get display() { return language.texts.display; },
+  get visit() { return language.texts.visit; },
+  get supervise() { return language.texts.supervise; },
+};
+
+/** A number as the language writes it. */
+export const number = (n: number) => new Intl.NumberFormat(language.locale).format(n);
+
+/** A time of day, from what the server sent or from milliseconds since 1970. */
+export const time = (at: string | number) =>
+  new Intl.DateTimeFormat(language.locale, { hour: '2-digit', minute: '2-digit' }).format(new Date(at));
+
+/** A day and a time of day. */
+export const moment = (at: string | number) =>
+  new Intl.DateTimeFormat(language.locale, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(at));
+
+/** A span of time in minutes, or in hours and minutes; below a minute as less than one. */
+export function span(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  const unit = (n: number, u: 'hour' | 'minute') =>
+    new Intl.NumberFormat(language.locale, { style: 'unit', unit: u, unitDisplay: 'short' }).format(n);
+  if (minutes < 1) return `< ${unit(1, 'minute')}`;
+  return minutes < 60 ? unit(minutes, 'minute') : `${unit(Math.floor(minutes / 60), 'hour')} ${unit(minutes % 60, 'minute')}`;
+}
+
+/** Picks by the plural form that a number takes in the texts' own language. */
+export const plural = (locale: Locale) => {
+  const rules = new Intl.PluralRules(locale);
+  return (n: number, one: string, other: string) => (rules.select(n) === 'one' ? one : other);
+};

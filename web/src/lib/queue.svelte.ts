@@ -1,0 +1,109 @@
+import type { ErrorCode, Frame, QueueEvent, QueueFields, Ticket } from './types';
+
+type QueueFrame = Extract<Frame, { type: 'snapshot' | 'snapshot_part' | 'resumed' | 'event' | 'gone' }>;
+
+/**
+ * A queue as it is followed: its fields and its line. The lists are replaced,
+ * never changed in place, so that what is derived from them notices.
+ */
+export class QueueView {
+  readonly id: string;
+  /** null until the first snapshot is whole. */
+  fields = $state.raw<QueueFields | null>(null);
+  /** In line order: the index is the position less one, whatever a ticket's own field said when it came. */
+  waiting = $state.raw<Ticket[]>([]);
+  /** Called and serving ones. */
+  active = $state.raw<Ticket[]>([]);
+  held = $state.raw<Ticket[]>([]);
+  /** The newest event, for what is said, rung or seen moving. Not set by snapshots. */
+  last = $state.raw<QueueEvent | null>(null);
+  gone = $state(false);
+  /** Why it cannot be followed. */
+  trouble = $state<ErrorCode | null>(null);
+  #version = 0;
+  #epoch = '';
+  #total = 0;
+  // Of a snapshot that comes in parts, until it is whole.
+  #gathering: Ticket[] | null = null;
+  #next: QueueFields | null = null;
+  readonly #listeners = new Set<(e: QueueEvent) => void>();
+
+  constructor(id: string) { this.id = id; }
+
+  /** The version that is shown. */
+  get version() { return this.#version; }
+
+  /** Where to go on from; a snapshot that was cut in the middle is asked for anew. */
+  since(): { since?: number; epoch?: string } {
+    const whole = this.fields !== null && this.#gathering === null;
+    this.#gathering = null;
+    return whole ? { since: this.#version, epoch: this.#epoch } : {};
+  }
+
+  /** Calls for each event, in order, none left out. Gives how to stop. */
+  listen(f: (e: QueueEvent) => void): () => void {
+    this.#listeners.add(f);
+    return () => this.#listeners.delete(f);
+  }
+
+  refused(code: ErrorCode) {
+    this.trouble = code;
+    this.fields = null;
+  }
+
+  take(f: QueueFrame) {
+    switch (f.type) {
+      case 'snapshot': {
+        const { waiting, active, held, waiting_total, ...fields } = f.data;
+        this.trouble = null;
+        this.gone = false;
+        this.#version = f.version;
+        this.#epoch = f.epoch;
+        this.#total = waiting_total;
+        this.#gathering = waiting;
+        this.#next = fields;
+        this.active = active;
+        this.held = held;
+        this.#whole();
+        return;
+      }
+      case 'snapshot_part':
+        this.#gathering = this.#gathering?.concat(f.waiting) ?? null;
+        this.#whole();
+        return;
+      case 'resumed':
+        this.trouble = null;
+        return;
+      case 'gone':
+        this.gone = true;
+        this.fields = null;
+        this.waiting = this.active = this.held = [];
+        return;
+      case 'event':
+        this.#version = f.version;
+        if (f.event.startsWith('queue.')) this.fields = { ...this.fields!, ...(f.data as QueueFields) };
+        else this.#place(f.data as Ticket);
+        this.last = f;
+        for (const listen of this.#listeners) listen(f);
+    }
+  }
+
+  #whole() {
+    if (!this.#gathering || this.#gathering.length < this.#total) return;
+    this.waiting = this.#gathering;
+    this.fields = this.#next;
+    this.#gathering = null;
+    this.#next = null;
+  }
+
+  /** Puts a ticket where it is now; the others keep their order. */
+  #place(t: Ticket) {
+    const without = (list: Ticket[]) => (list.some((o) => o.id === t.id) ? list.filter((o) => o.id !== t.id) : list);
+    const waiting = without(this.waiting);
+    const active = without(this.active);
+    const held = without(this.held);
+    this.waiting = t.state === 'waiting' ? [...waiting.slice(0, t.position! - 1), t, ...waiting.slice(t.position! - 1)] : waiting;
+    this.active = t.state === 'called' || t.state === 'serving' ? [...active, t] : active;
+    this.held = t.state === 'held' ? [...held, t] : held;
+  }
+}

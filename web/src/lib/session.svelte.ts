@@ -1,0 +1,85 @@
+import { api, data, renewBy } from './api';
+import { Problem } from './problem';
+import type { User } from './types';
+
+const renewBefore = 60_000; // ms before the access token ends
+const mark = 'signed-in'; // in localStorage: whether a cookie may be there
+
+/** Who is signed in on this browser. The tokens are in cookies; this knows only whose they are. */
+class Session {
+  user = $state<User | null>(null);
+  /** Whether it is known yet if somebody is signed in. */
+  known = $state(false);
+  /** Whether sign-in through the organisation's own provider is offered. */
+  elsewhere = $state(false);
+  /** The login's token was renewed so often: a live session began with an older one. */
+  renewals = $state(0);
+  #until = 0;
+  #renewing: Promise<boolean> | null = null;
+
+  constructor() {
+    renewBy(() => this.renew());
+    setInterval(() => {
+      if (this.user && Date.now() > this.#until - renewBefore) void this.renew().catch(() => false);
+    }, 10_000);
+  }
+
+  /** Finds out who is signed in, once at the start. */
+  async begin() {
+    api.GET('/api/v1/auth').then(({ data }) => { this.elsewhere = data?.oidc ?? false; }, () => {});
+    try {
+      if (localStorage.getItem(mark) && (await this.renew()) && !this.user) {
+        this.#keep(await data(api.GET('/api/v1/me')), 120); // another page has just renewed it
+      }
+    } finally {
+      this.known = true;
+    }
+  }
+
+  async signIn(email: string, password: string) {
+    const login = await data(api.POST('/api/v1/auth/login', { body: { email, password, cookie: true } }));
+    this.#keep(login.user, login.expires_in);
+  }
+
+  async signOut() {
+    try {
+      await data(api.POST('/api/v1/auth/logout'));
+    } finally {
+      this.#forget();
+    }
+  }
+
+  /** Renews the login; false where it has ended. A refresh token works once: one renewal at a time. */
+  renew(): Promise<boolean> {
+    this.#renewing ??= this.#renew().finally(() => { this.#renewing = null; });
+    return this.#renewing;
+  }
+
+  async #renew(): Promise<boolean> {
+    const { data: login, response } = await api.POST('/api/v1/auth/refresh', { body: { cookie: true } });
+    if (response.status === 401) {
+      this.#forget();
+      return false;
+    }
+    if (!response.ok || !login) {
+      if (response.status === 503) return true; // another page of this browser may have renewed it just now
+      throw new Problem('unavailable');
+    }
+    this.#keep(login.user, login.expires_in);
+    this.renewals++;
+    return true;
+  }
+
+  #keep(user: User, seconds: number) {
+    this.user = user;
+    this.#until = Date.now() + seconds * 1000;
+    localStorage.setItem(mark, 'yes');
+  }
+
+  #forget() {
+    this.user = null;
+    localStorage.removeItem(mark);
+  }
+}
+
+export const session = new Session();

@@ -1,0 +1,9 @@
+import { mount } from 'svelte';
+
+import App from './App.svelte';
+import { language } from './i18n/index.svelte';
+import { session } from './lib/session.svelte';
+import './styles.css';
+
+await Promise.all([language.load('common'), session.begin().catch(() => {})]);
+mount(App, { target: document.getElementById('app')! });
