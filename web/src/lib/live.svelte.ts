@@ -4,7 +4,9 @@ import type { CommandName, Frame, ProblemBody } from './types';
 
 // All in milliseconds.
 const pingEvery = 4_000;
-const silence = 9_000; // without any frame: the connection is dead, whatever the browser thinks
+const silence = 5_000; // after a ping: the connection is dead, whatever the browser thinks
+const wakeSilence = 2_500; // the same when the device wakes up or has a network again
+const openSilence = 10_000; // until the login is answered
 const firstBackoff = 250;
 const maxBackoff = 5_000;
 const goodLife = 5_000; // after a connection as long as this, dialling begins with the shortest backoff again
@@ -158,7 +160,7 @@ export class Live {
     if (!this.#closed && !this.ended) this.#connect();
   }
 
-  /** Asks whether the other side is there, and gives the connection up where it is silent. */
+  /** Looks after what has waited for too long: commands, and the connection itself. */
   #check() {
     const at = Date.now();
     for (const [id, p] of this.#pending) {
@@ -166,9 +168,16 @@ export class Live {
       this.#pending.delete(id);
       p.no(new Problem('outcome_unknown'));
     }
-    if (!this.#socket) return;
-    if (at - this.#heard > silence) this.#lost(1006);
-    else if (this.up) this.#send({ type: 'ping' });
+    if (this.up) this.#probe(silence);
+    else if (this.#socket && at - this.#opened > openSilence) this.#lost(1006);
+  }
+
+  /** Pings, and gives the connection up where nothing is heard after it. Timers of a hidden page may come late: that is no silence. */
+  #probe(patience: number) {
+    const mine = this.#socket;
+    const asked = Date.now();
+    this.#send({ type: 'ping' });
+    setTimeout(() => { if (mine && this.#socket === mine && this.#heard < asked) this.#lost(1006); }, patience);
   }
 
   /** The device is awake or has a network again: do not wait for the next try. */
@@ -177,8 +186,8 @@ export class Live {
     if (!this.#socket) {
       this.#tries = 0;
       this.#connect();
-    } else {
-      this.#check();
+    } else if (this.up) {
+      this.#probe(wakeSilence);
     }
   }
 
