@@ -221,6 +221,23 @@ func TestLiveCookie(t *testing.T) {
 	if f := p.want("ready"); f.sub("user").str("email") != "admin@example.org" {
 		t.Errorf("%v", f)
 	}
+	p = e.page("?auth=frame", b.cookie()) // one whose user wants to be somebody else here
+	p.send(map[string]any{"type": "auth", "token": e.token(Viewer)})
+	if f := p.want("ready"); f.sub("user").str("email") != "viewer@example.org" {
+		t.Errorf("%v", f)
+	}
+	e.queue("p", `,"public":true`)
+	p = e.page("?auth=frame", b.cookie())
+	p.send(map[string]any{"type": "auth", "token": e.checkIn("p")})
+	if f := p.want("ready"); f["user"] != nil {
+		t.Errorf("%v", f)
+	}
+	p.want("ticket")
+	if r := e.do(call{as: "-", method: "GET", path: "/ws?auth=cookie", header: http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"MDEyMzQ1Njc4OWFiY2RlZg=="},
+	}}).want(422, "invalid"); r.fields() != "auth" {
+		t.Errorf("%s", r.body)
+	}
 	live, _ := e.connect(http.Header{"Origin": {"http://" + e.addr}, "Cookie": {b.cookie()}})
 	live.want("ready")
 	kept := b.cookie()

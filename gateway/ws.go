@@ -104,6 +104,10 @@ func (l *live) open(c *fiber.Ctx) error {
 	if origin != "" && !l.g.knownOrigin(origin, string(c.Context().Host())) {
 		return newProblem(string(queue.Forbidden), "This origin may not connect.")
 	}
+	byFrame := c.Query("auth") == "frame"
+	if !byFrame && c.Context().QueryArgs().Has("auth") {
+		return invalid(queue.FieldError{Field: "auth", Message: "must be frame"})
+	}
 	if l.registry.full() {
 		return unavailable("No more sessions can be held here just now.")
 	}
@@ -113,7 +117,7 @@ func (l *live) open(c *fiber.Ctx) error {
 			return p
 		}
 		c.Locals(tokenLocal, token)
-	} else if token := l.g.cookie(c, accessCookie); token != "" && origin != "" {
+	} else if token := l.g.cookie(c, accessCookie); token != "" && origin != "" && !byFrame {
 		c.Locals(tokenLocal, token) // one that is not good ends the session with 4401, which a page can see
 	}
 	c.Locals(addressLocal, l.g.clientAddr(c))

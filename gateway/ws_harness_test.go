@@ -139,10 +139,22 @@ func (f frame) sub(name string) frame { m, _ := f[name].(map[string]any); return
 func (f frame) code() string { return f.sub("error").str("code") }
 
 // connect opens a WebSocket; its status is that of a refused upgrade.
-func (e *liveEnv) connect(header http.Header) (*peer, int) {
+func (e *liveEnv) connect(header http.Header) (*peer, int) { return e.connectTo("", header) }
+
+// page opens a WebSocket as a page of this host would.
+func (e *liveEnv) page(query, cookie string) *peer {
+	e.t.Helper()
+	p, status := e.connectTo(query, http.Header{"Origin": {"http://" + e.addr}, "Cookie": {cookie}})
+	if p == nil {
+		e.t.Fatalf("the upgrade was refused with %d", status)
+	}
+	return p
+}
+
+func (e *liveEnv) connectTo(query string, header http.Header) (*peer, int) {
 	e.t.Helper()
 	dialer := fastws.Dialer{Subprotocols: []string{"nowserving.v1"}, HandshakeTimeout: patience}
-	conn, response, err := dialer.Dial("ws://"+e.addr+"/api/v1/ws", header)
+	conn, response, err := dialer.Dial("ws://"+e.addr+"/api/v1/ws"+query, header)
 	if err != nil {
 		if response == nil {
 			e.t.Fatal(err)
