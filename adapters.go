@@ -79,13 +79,19 @@ func (a users) ListQueues(ctx context.Context, ids []string, after string, limit
 	rows, err := a.d.ListQueues(ctx, ids, after, limit)
 	queues := make([]gateway.QueueRow, len(rows))
 	for i, row := range rows {
-		queues[i] = gateway.QueueRow(row)
+		queues[i] = gateway.QueueRow{
+			ID: row.ID, Name: row.Name, Prefix: row.Prefix, Status: row.Status, Version: row.Version, Epoch: row.Epoch, Config: row.Config,
+			Waiting: row.Waiting, Active: row.Active, UpdatedAt: row.UpdatedAt, Deleted: row.Deleted, Line: gateway.QueueLine(*row.Line),
+		}
 	}
 	return queues, adapted(err)
 }
 
 func (a users) PutQueue(ctx context.Context, q gateway.QueueRow) error {
-	return adapted(a.d.PutQueue(ctx, directory.QueueRow(q)))
+	return adapted(a.d.PutQueue(ctx, directory.QueueRow{
+		ID: q.ID, Name: q.Name, Prefix: q.Prefix, Status: q.Status, Version: q.Version, Epoch: q.Epoch, Config: q.Config,
+		Waiting: q.Waiting, Active: q.Active, UpdatedAt: q.UpdatedAt, Deleted: q.Deleted,
+	}))
 }
 
 func (a users) ReservePrefix(ctx context.Context, id string) (string, error) {
@@ -104,6 +110,19 @@ func (a users) Statistics(ctx context.Context, id string, edges []time.Time, tar
 		adaptedParts[i] = adaptedStatistics(parts[i])
 	}
 	return adaptedParts, adaptedStatistics(total), adapted(err)
+}
+
+func (a users) StatisticsOf(ctx context.Context, spans []gateway.Span) ([]gateway.Statistics, error) {
+	asked := make([]directory.Span, len(spans))
+	for i := range spans {
+		asked[i] = directory.Span(spans[i])
+	}
+	found, err := a.d.StatisticsOf(ctx, asked)
+	stats := make([]gateway.Statistics, len(found))
+	for i := range found {
+		stats[i] = adaptedStatistics(found[i])
+	}
+	return stats, adapted(err)
 }
 
 func adaptedStatistics(s directory.Statistics) gateway.Statistics {
@@ -127,6 +146,10 @@ func (a queueList) PutViews(ctx context.Context, views map[string]*messages.View
 // rowOf writes the same as the gateway does after a change of a queue.
 func rowOf(id string, v *messages.View) directory.QueueRow {
 	row := directory.QueueRow{
+		Line: &directory.QueueLine{
+			Version: v.Version, Called: int64(v.Called), Serving: int64(v.Serving), Held: int64(v.HeldCount),
+			Attendants: int64(v.Attendants), WaitingSince: time.UnixMilli(v.WaitingSince),
+		},
 		ID: id, Version: v.Version, Epoch: v.Epoch, Status: queue.Status(v.Status).String(),
 		Waiting: int64(v.Waiting), Active: int64(v.Active), UpdatedAt: time.UnixMilli(v.LastAt),
 	}
@@ -138,8 +161,10 @@ func rowOf(id string, v *messages.View) directory.QueueRow {
 	return row
 }
 
+// KnownVersions are those that were described, for a queue's command may have
+// written its row before it was.
 func (a queueList) KnownVersions(ctx context.Context, queues []string) ([]uint64, error) {
-	known, err := a.d.KnownVersions(ctx, queues)
+	known, err := a.d.DescribedVersions(ctx, queues)
 	if err != nil {
 		return nil, err
 	}

@@ -26,11 +26,11 @@ func (n *Node) known(ctx context.Context, id string) (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, knownWithin)
 	defer cancel()
-	versions, err := queueList{n.directory}.KnownVersions(ctx, []string{id})
+	versions, err := n.directory.KnownVersions(ctx, []string{id})
 	if err != nil {
 		return highest, err
 	}
-	highest = max(highest, versions[0])
+	highest = max(highest, versions[id])
 	for _, s := range n.sinks {
 		at, err := s.Checkpoints(ctx, []string{id})
 		if err != nil {

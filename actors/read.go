@@ -39,6 +39,10 @@ func (g *grain) read(m *messages.Read) *messages.View {
 		g.readList(v, q.List)
 	case *messages.Read_Oldest:
 		v.OldestVisit = int64(g.state.OldestVisit())
+	case *messages.Read_Attendants:
+		for _, id := range q.Attendants.Ids {
+			v.ActiveOf = append(v.ActiveOf, uint32(g.state.ActiveOf(id)))
+		}
 	case *messages.Read_Person:
 		g.readPerson(v, q.Person)
 	case *messages.Read_Snapshot:
@@ -54,6 +58,8 @@ func (g *grain) describe(v *messages.View) {
 	v.Config = configToMessage(g.state.Config())
 	v.Status = messages.Status(g.state.Status())
 	v.Waiting, v.Active = uint32(g.state.Waiting()), uint32(g.state.Active())
+	v.Called, v.Serving, v.HeldCount = uint32(g.state.Count(queue.Called)), uint32(g.state.Count(queue.Serving)), uint32(g.state.Count(queue.Held))
+	v.Attendants, v.WaitingSince = uint32(g.state.Attendants()), int64(g.state.WaitingSince())
 }
 
 func (g *grain) readTicket(v *messages.View, q *messages.ReadTicket) {

@@ -93,6 +93,16 @@ type QueueRow struct {
 	Active    int64
 	UpdatedAt time.Time
 	Deleted   bool
+	Line      QueueLine // of a list; PutQueue does not look at it
+}
+
+// QueueLine is what was in a queue at a version, which may be an earlier one
+// than its row's.
+type QueueLine struct {
+	Version               uint64
+	Called, Serving, Held int64
+	Attendants            int64     // who had active tickets
+	WaitingSince          time.Time // when the ticket was enqueued that waited the longest; zero: none did
 }
 
 // Directory is what the gateway needs of the store of users and queues. Where
@@ -120,6 +130,8 @@ type Directory interface {
 	// one, and in all of them. A wait is within target where it took no more
 	// than so many whole seconds.
 	Statistics(ctx context.Context, id string, edges []time.Time, target int64) (parts []Statistics, total Statistics, err error)
+	// StatisticsOf gives what happened in some queues, in their order.
+	StatisticsOf(ctx context.Context, spans []Span) ([]Statistics, error)
 }
 
 // Passwords checks a password against a hash, in the same time for an empty

@@ -71,13 +71,32 @@ func (a directoryOf) ListQueues(ctx context.Context, ids []string, after string,
 	rows, err := a.d.ListQueues(ctx, ids, after, limit)
 	out := make([]QueueRow, len(rows))
 	for i, row := range rows {
-		out[i] = QueueRow(row)
+		out[i] = QueueRow{
+			ID: row.ID, Name: row.Name, Prefix: row.Prefix, Status: row.Status, Version: row.Version, Epoch: row.Epoch, Config: row.Config,
+			Waiting: row.Waiting, Active: row.Active, UpdatedAt: row.UpdatedAt, Deleted: row.Deleted, Line: QueueLine(*row.Line),
+		}
 	}
 	return out, adapted(err)
 }
 
 func (a directoryOf) PutQueue(ctx context.Context, q QueueRow) error {
-	return adapted(a.d.PutQueue(ctx, directory.QueueRow(q)))
+	return adapted(a.d.PutQueue(ctx, directory.QueueRow{
+		ID: q.ID, Name: q.Name, Prefix: q.Prefix, Status: q.Status, Version: q.Version, Epoch: q.Epoch, Config: q.Config,
+		Waiting: q.Waiting, Active: q.Active, UpdatedAt: q.UpdatedAt, Deleted: q.Deleted,
+	}))
+}
+
+func (a directoryOf) StatisticsOf(ctx context.Context, spans []Span) ([]Statistics, error) {
+	asked := make([]directory.Span, len(spans))
+	for i := range spans {
+		asked[i] = directory.Span(spans[i])
+	}
+	found, err := a.d.StatisticsOf(ctx, asked)
+	out := make([]Statistics, len(found))
+	for i := range found {
+		out[i] = statisticsOf(found[i])
+	}
+	return out, adapted(err)
 }
 
 func (a directoryOf) ReservePrefix(ctx context.Context, id string) (string, error) {

@@ -83,7 +83,7 @@ var accesses = []access{
 	{call: "PATCH /api/v1/queues/:queue", command: "open", who: leaders, body: `{"status":"open"}`},
 	{command: "pause", who: leaders}, {command: "close", who: leaders}, {command: "open", who: leaders},
 	{call: "DELETE /api/v1/queues/:queue", who: admins},
-	{call: "GET /api/v1/queues/:queue/statistics", who: leaders},
+	{call: "GET /api/v1/queues/:queue/statistics", who: leaders}, {call: "GET /api/v1/overview", who: leaders, foreign: none},
 
 	{call: "GET /api/v1/queues/:queue/tickets", who: everyone}, {call: "GET " + ofTicket, who: everyone, ticket: "waiting"},
 	{call: "POST /api/v1/queues/:queue/tickets", command: "enqueue", who: enqueuers},

@@ -31,37 +31,52 @@ func (g *Gateway) getQueue(c *fiber.Ctx, who *Principal) error {
 
 // listQueues answers from the directory, which follows the queues.
 func (g *Gateway) listQueues(c *fiber.Ctx, who *Principal) error {
-	var wrong faults
-	limit, after := limitOf(c, &wrong), ""
-	if text, given := queryOf(c, "after", &wrong); given {
-		var ok bool
-		if after, ok = parseQueueCursor(text); !ok {
-			wrong.add("after", "must be the next of the page before")
-		}
-	}
-	if p := wrong.problem(); p != nil {
+	asked, p := queuePageOf(c)
+	if p != nil {
 		return p
 	}
-	rows, more, err := g.visibleQueues(c.UserContext(), who, after, limit)
+	rows, more, err := g.visibleQueues(c.UserContext(), who, asked.after, asked.limit)
 	if err != nil {
 		g.log.Warn("the queues cannot be listed", "error", err)
 		return unavailable("The list of queues cannot be read just now.")
 	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i := range rows {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendQueueRow(dst, &rows[i])
-		}
-		dst = append(dst, `],"next":`...)
-		if !more {
-			return append(dst, "null}"...)
-		}
-		dst = appendString(dst, queueCursor(rows[len(rows)-1].ID))
-		return append(dst, '}')
+		return appendQueuePage(dst, rows, more, func(dst []byte, i int) []byte { return appendQueueRow(dst, &rows[i]) })
 	})
+}
+
+// queuePage is the page of a list of queues that was asked for.
+type queuePage struct {
+	after string
+	limit int
+}
+
+func queuePageOf(c *fiber.Ctx) (asked queuePage, p *problem) {
+	var wrong faults
+	asked.limit = limitOf(c, &wrong)
+	if text, given := queryOf(c, "after", &wrong); given {
+		var ok bool
+		if asked.after, ok = parseQueueCursor(text); !ok {
+			wrong.add("after", "must be the next of the page before")
+		}
+	}
+	return asked, wrong.problem()
+}
+
+// appendQueuePage writes a page of a list of queues, each row as item does.
+func appendQueuePage(dst []byte, rows []QueueRow, more bool, item func([]byte, int) []byte) []byte {
+	dst = append(dst, `{"items":[`...)
+	for i := range rows {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = item(dst, i)
+	}
+	dst = append(dst, `],"next":`...)
+	if !more {
+		return append(dst, "null}"...)
+	}
+	return append(appendString(dst, queueCursor(rows[len(rows)-1].ID)), '}')
 }
 
 // visibleQueues gives a page and whether another one follows.

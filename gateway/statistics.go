@@ -24,6 +24,14 @@ type Statistics struct {
 	Within                             int64 // of the waits, how many were within target
 }
 
+// Span is some time in one queue, from one moment to before another. A wait is
+// within target where it took no more than so many whole seconds.
+type Span struct {
+	Queue    string
+	From, To time.Time
+	Target   int64
+}
+
 // Durations sums up durations in seconds; where Count is 0 the rest means nothing.
 type Durations struct{ Count, Mean, P50, P90, P99 int64 }
 
@@ -158,12 +166,16 @@ func appendStatistics(dst []byte, from time.Time, s *Statistics, target bool) []
 	dst = appendDurations(dst, &s.Wait)
 	dst = append(dst, `,"handle":`...)
 	dst = appendDurations(dst, &s.Handle)
-	dst = append(dst, `,"within_target":`...)
+	return append(appendShare(append(dst, `,"within_target":`...), s, target), '}')
+}
+
+// appendShare writes how many of the waits were within target; null where there
+// is none, or nobody has waited.
+func appendShare(dst []byte, s *Statistics, target bool) []byte {
 	if !target || s.Wait.Count == 0 {
-		return append(dst, "null}"...)
+		return append(dst, "null"...)
 	}
-	dst = strconv.AppendFloat(dst, float64(s.Within)/float64(s.Wait.Count), 'f', -1, 64)
-	return append(dst, '}')
+	return strconv.AppendFloat(dst, float64(s.Within)/float64(s.Wait.Count), 'f', -1, 64)
 }
 
 func appendDurations(dst []byte, d *Durations) []byte {

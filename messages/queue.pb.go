@@ -3097,6 +3097,7 @@ type Read struct {
 	//	*Read_Snapshot
 	//	*Read_Person
 	//	*Read_Oldest
+	//	*Read_Attendants
 	Question      isRead_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3200,6 +3201,15 @@ func (x *Read) GetOldest() *ReadOldest {
 	return nil
 }
 
+func (x *Read) GetAttendants() *ReadAttendants {
+	if x != nil {
+		if x, ok := x.Question.(*Read_Attendants); ok {
+			return x.Attendants
+		}
+	}
+	return nil
+}
+
 type isRead_Question interface {
 	isRead_Question()
 }
@@ -3228,6 +3238,10 @@ type Read_Oldest struct {
 	Oldest *ReadOldest `protobuf:"bytes,7,opt,name=oldest,proto3,oneof"`
 }
 
+type Read_Attendants struct {
+	Attendants *ReadAttendants `protobuf:"bytes,8,opt,name=attendants,proto3,oneof"`
+}
+
 func (*Read_Describe) isRead_Question() {}
 
 func (*Read_Ticket) isRead_Question() {}
@@ -3239,6 +3253,8 @@ func (*Read_Snapshot) isRead_Question() {}
 func (*Read_Person) isRead_Question() {}
 
 func (*Read_Oldest) isRead_Question() {}
+
+func (*Read_Attendants) isRead_Question() {}
 
 type ReadQueue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3602,6 +3618,51 @@ func (*ReadOldest) Descriptor() ([]byte, []int) {
 	return file_queue_proto_rawDescGZIP(), []int{42}
 }
 
+// ReadAttendants: how many active tickets each of some users has.
+type ReadAttendants struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadAttendants) Reset() {
+	*x = ReadAttendants{}
+	mi := &file_queue_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadAttendants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadAttendants) ProtoMessage() {}
+
+func (x *ReadAttendants) ProtoReflect() protoreflect.Message {
+	mi := &file_queue_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadAttendants.ProtoReflect.Descriptor instead.
+func (*ReadAttendants) Descriptor() ([]byte, []int) {
+	return file_queue_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ReadAttendants) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
 // Purge: to write the queue's state down and drop all events before it that
 // everybody who must have them has.
 type Purge struct {
@@ -3613,7 +3674,7 @@ type Purge struct {
 
 func (x *Purge) Reset() {
 	*x = Purge{}
-	mi := &file_queue_proto_msgTypes[43]
+	mi := &file_queue_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3686,7 @@ func (x *Purge) String() string {
 func (*Purge) ProtoMessage() {}
 
 func (x *Purge) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[43]
+	mi := &file_queue_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3699,7 @@ func (x *Purge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Purge.ProtoReflect.Descriptor instead.
 func (*Purge) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{43}
+	return file_queue_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Purge) GetQueue() string {
@@ -3660,7 +3721,7 @@ type Purged struct {
 
 func (x *Purged) Reset() {
 	*x = Purged{}
-	mi := &file_queue_proto_msgTypes[44]
+	mi := &file_queue_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3672,7 +3733,7 @@ func (x *Purged) String() string {
 func (*Purged) ProtoMessage() {}
 
 func (x *Purged) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[44]
+	mi := &file_queue_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3685,7 +3746,7 @@ func (x *Purged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Purged.ProtoReflect.Descriptor instead.
 func (*Purged) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{44}
+	return file_queue_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Purged) GetProblem() *Problem {
@@ -3719,7 +3780,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_queue_proto_msgTypes[45]
+	mi := &file_queue_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3792,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[45]
+	mi := &file_queue_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3805,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{45}
+	return file_queue_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Placed) GetTicket() *Ticket {
@@ -3779,13 +3840,19 @@ type View struct {
 	InTransit     uint32                 `protobuf:"varint,13,opt,name=in_transit,json=inTransit,proto3" json:"in_transit,omitempty"`       // transferred out, not yet known to have arrived
 	LastAt        int64                  `protobuf:"varint,14,opt,name=last_at,json=lastAt,proto3" json:"last_at,omitempty"`                // of the last event
 	OldestVisit   int64                  `protobuf:"varint,15,opt,name=oldest_visit,json=oldestVisit,proto3" json:"oldest_visit,omitempty"` // when it began; 0: none is there
+	Called        uint32                 `protobuf:"varint,16,opt,name=called,proto3" json:"called,omitempty"`
+	Serving       uint32                 `protobuf:"varint,17,opt,name=serving,proto3" json:"serving,omitempty"`
+	HeldCount     uint32                 `protobuf:"varint,18,opt,name=held_count,json=heldCount,proto3" json:"held_count,omitempty"`
+	Attendants    uint32                 `protobuf:"varint,19,opt,name=attendants,proto3" json:"attendants,omitempty"`                         // who have active tickets
+	WaitingSince  int64                  `protobuf:"varint,20,opt,name=waiting_since,json=waitingSince,proto3" json:"waiting_since,omitempty"` // when the ticket was enqueued that waits the longest; 0: none does
+	ActiveOf      []uint32               `protobuf:"varint,21,rep,packed,name=active_of,json=activeOf,proto3" json:"active_of,omitempty"`      // tickets of each user that was asked about
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_queue_proto_msgTypes[46]
+	mi := &file_queue_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +3864,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_queue_proto_msgTypes[46]
+	mi := &file_queue_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +3877,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_queue_proto_rawDescGZIP(), []int{46}
+	return file_queue_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *View) GetProblem() *Problem {
@@ -3916,6 +3983,48 @@ func (x *View) GetOldestVisit() int64 {
 		return x.OldestVisit
 	}
 	return 0
+}
+
+func (x *View) GetCalled() uint32 {
+	if x != nil {
+		return x.Called
+	}
+	return 0
+}
+
+func (x *View) GetServing() uint32 {
+	if x != nil {
+		return x.Serving
+	}
+	return 0
+}
+
+func (x *View) GetHeldCount() uint32 {
+	if x != nil {
+		return x.HeldCount
+	}
+	return 0
+}
+
+func (x *View) GetAttendants() uint32 {
+	if x != nil {
+		return x.Attendants
+	}
+	return 0
+}
+
+func (x *View) GetWaitingSince() int64 {
+	if x != nil {
+		return x.WaitingSince
+	}
+	return 0
+}
+
+func (x *View) GetActiveOf() []uint32 {
+	if x != nil {
+		return x.ActiveOf
+	}
+	return nil
 }
 
 var File_queue_proto protoreflect.FileDescriptor
@@ -4144,7 +4253,7 @@ const file_queue_proto_rawDesc = "" +
 	"\bcommands\x18\x02 \x03(\v2\x1f.nowserving.messages.v1.CommandR\bcommands\x12\x1b\n" +
 	"\tpast_full\x18\x03 \x01(\bR\bpastFull\"G\n" +
 	"\vBatchAnswer\x128\n" +
-	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\x9f\x03\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1e.nowserving.messages.v1.AnswerR\aanswers\"\xe9\x03\n" +
 	"\x04Read\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12?\n" +
 	"\bdescribe\x18\x02 \x01(\v2!.nowserving.messages.v1.ReadQueueH\x00R\bdescribe\x12<\n" +
@@ -4152,7 +4261,10 @@ const file_queue_proto_rawDesc = "" +
 	"\x04list\x18\x04 \x01(\v2 .nowserving.messages.v1.ReadListH\x00R\x04list\x12B\n" +
 	"\bsnapshot\x18\x05 \x01(\v2$.nowserving.messages.v1.ReadSnapshotH\x00R\bsnapshot\x12<\n" +
 	"\x06person\x18\x06 \x01(\v2\".nowserving.messages.v1.ReadPersonH\x00R\x06person\x12<\n" +
-	"\x06oldest\x18\a \x01(\v2\".nowserving.messages.v1.ReadOldestH\x00R\x06oldestB\n" +
+	"\x06oldest\x18\a \x01(\v2\".nowserving.messages.v1.ReadOldestH\x00R\x06oldest\x12H\n" +
+	"\n" +
+	"attendants\x18\b \x01(\v2&.nowserving.messages.v1.ReadAttendantsH\x00R\n" +
+	"attendantsB\n" +
 	"\n" +
 	"\bquestion\"\v\n" +
 	"\tReadQueue\"\x1c\n" +
@@ -4178,7 +4290,9 @@ const file_queue_proto_rawDesc = "" +
 	"\x04tags\x18\x01 \x03(\fR\x04tags\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"\f\n" +
 	"\n" +
-	"ReadOldest\"\x1d\n" +
+	"ReadOldest\"\"\n" +
+	"\x0eReadAttendants\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x1d\n" +
 	"\x05Purge\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\"|\n" +
 	"\x06Purged\x129\n" +
@@ -4188,7 +4302,7 @@ const file_queue_proto_rawDesc = "" +
 	"trimmed_to\x18\x03 \x01(\x04R\ttrimmedTo\"\\\n" +
 	"\x06Placed\x126\n" +
 	"\x06ticket\x18\x01 \x01(\v2\x1e.nowserving.messages.v1.TicketR\x06ticket\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\rR\bposition\"\xf5\x04\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\"\xa8\x06\n" +
 	"\x04View\x129\n" +
 	"\aproblem\x18\x01 \x01(\v2\x1f.nowserving.messages.v1.ProblemR\aproblem\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x14\n" +
@@ -4206,7 +4320,16 @@ const file_queue_proto_rawDesc = "" +
 	"\n" +
 	"in_transit\x18\r \x01(\rR\tinTransit\x12\x17\n" +
 	"\alast_at\x18\x0e \x01(\x03R\x06lastAt\x12!\n" +
-	"\foldest_visit\x18\x0f \x01(\x03R\voldestVisit*\xfd\x01\n" +
+	"\foldest_visit\x18\x0f \x01(\x03R\voldestVisit\x12\x16\n" +
+	"\x06called\x18\x10 \x01(\rR\x06called\x12\x18\n" +
+	"\aserving\x18\x11 \x01(\rR\aserving\x12\x1d\n" +
+	"\n" +
+	"held_count\x18\x12 \x01(\rR\theldCount\x12\x1e\n" +
+	"\n" +
+	"attendants\x18\x13 \x01(\rR\n" +
+	"attendants\x12#\n" +
+	"\rwaiting_since\x18\x14 \x01(\x03R\fwaitingSince\x12\x1b\n" +
+	"\tactive_of\x18\x15 \x03(\rR\bactiveOf*\xfd\x01\n" +
 	"\vTicketState\x12\x1c\n" +
 	"\x18TICKET_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TICKET_STATE_WAITING\x10\x01\x12\x17\n" +
@@ -4263,60 +4386,61 @@ func file_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_queue_proto_goTypes = []any{
-	(TicketState)(0),     // 0: nowserving.messages.v1.TicketState
-	(Source)(0),          // 1: nowserving.messages.v1.Source
-	(Status)(0),          // 2: nowserving.messages.v1.Status
-	(EventKind)(0),       // 3: nowserving.messages.v1.EventKind
-	(*Ticket)(nil),       // 4: nowserving.messages.v1.Ticket
-	(*Step)(nil),         // 5: nowserving.messages.v1.Step
-	(*Config)(nil),       // 6: nowserving.messages.v1.Config
-	(*Event)(nil),        // 7: nowserving.messages.v1.Event
-	(*Entry)(nil),        // 8: nowserving.messages.v1.Entry
-	(*Remembered)(nil),   // 9: nowserving.messages.v1.Remembered
-	(*Snapshot)(nil),     // 10: nowserving.messages.v1.Snapshot
-	(*Issued)(nil),       // 11: nowserving.messages.v1.Issued
-	(*Command)(nil),      // 12: nowserving.messages.v1.Command
-	(*Create)(nil),       // 13: nowserving.messages.v1.Create
-	(*Configure)(nil),    // 14: nowserving.messages.v1.Configure
-	(*SetStatus)(nil),    // 15: nowserving.messages.v1.SetStatus
-	(*Delete)(nil),       // 16: nowserving.messages.v1.Delete
-	(*Enqueue)(nil),      // 17: nowserving.messages.v1.Enqueue
-	(*Move)(nil),         // 18: nowserving.messages.v1.Move
-	(*Remove)(nil),       // 19: nowserving.messages.v1.Remove
-	(*CallNext)(nil),     // 20: nowserving.messages.v1.CallNext
-	(*Call)(nil),         // 21: nowserving.messages.v1.Call
-	(*Recall)(nil),       // 22: nowserving.messages.v1.Recall
-	(*Start)(nil),        // 23: nowserving.messages.v1.Start
-	(*Complete)(nil),     // 24: nowserving.messages.v1.Complete
-	(*Hold)(nil),         // 25: nowserving.messages.v1.Hold
-	(*NoShow)(nil),       // 26: nowserving.messages.v1.NoShow
-	(*Requeue)(nil),      // 27: nowserving.messages.v1.Requeue
-	(*Transfer)(nil),     // 28: nowserving.messages.v1.Transfer
-	(*Update)(nil),       // 29: nowserving.messages.v1.Update
-	(*Erase)(nil),        // 30: nowserving.messages.v1.Erase
-	(*Arrive)(nil),       // 31: nowserving.messages.v1.Arrive
-	(*KeepPlace)(nil),    // 32: nowserving.messages.v1.KeepPlace
-	(*News)(nil),         // 33: nowserving.messages.v1.News
-	(*Problem)(nil),      // 34: nowserving.messages.v1.Problem
-	(*FieldError)(nil),   // 35: nowserving.messages.v1.FieldError
-	(*Answer)(nil),       // 36: nowserving.messages.v1.Answer
-	(*Batch)(nil),        // 37: nowserving.messages.v1.Batch
-	(*BatchAnswer)(nil),  // 38: nowserving.messages.v1.BatchAnswer
-	(*Read)(nil),         // 39: nowserving.messages.v1.Read
-	(*ReadQueue)(nil),    // 40: nowserving.messages.v1.ReadQueue
-	(*ReadTicket)(nil),   // 41: nowserving.messages.v1.ReadTicket
-	(*ReadList)(nil),     // 42: nowserving.messages.v1.ReadList
-	(*ListCursor)(nil),   // 43: nowserving.messages.v1.ListCursor
-	(*ReadSnapshot)(nil), // 44: nowserving.messages.v1.ReadSnapshot
-	(*ReadPerson)(nil),   // 45: nowserving.messages.v1.ReadPerson
-	(*ReadOldest)(nil),   // 46: nowserving.messages.v1.ReadOldest
-	(*Purge)(nil),        // 47: nowserving.messages.v1.Purge
-	(*Purged)(nil),       // 48: nowserving.messages.v1.Purged
-	(*Placed)(nil),       // 49: nowserving.messages.v1.Placed
-	(*View)(nil),         // 50: nowserving.messages.v1.View
-	nil,                  // 51: nowserving.messages.v1.News.VersionsEntry
+	(TicketState)(0),       // 0: nowserving.messages.v1.TicketState
+	(Source)(0),            // 1: nowserving.messages.v1.Source
+	(Status)(0),            // 2: nowserving.messages.v1.Status
+	(EventKind)(0),         // 3: nowserving.messages.v1.EventKind
+	(*Ticket)(nil),         // 4: nowserving.messages.v1.Ticket
+	(*Step)(nil),           // 5: nowserving.messages.v1.Step
+	(*Config)(nil),         // 6: nowserving.messages.v1.Config
+	(*Event)(nil),          // 7: nowserving.messages.v1.Event
+	(*Entry)(nil),          // 8: nowserving.messages.v1.Entry
+	(*Remembered)(nil),     // 9: nowserving.messages.v1.Remembered
+	(*Snapshot)(nil),       // 10: nowserving.messages.v1.Snapshot
+	(*Issued)(nil),         // 11: nowserving.messages.v1.Issued
+	(*Command)(nil),        // 12: nowserving.messages.v1.Command
+	(*Create)(nil),         // 13: nowserving.messages.v1.Create
+	(*Configure)(nil),      // 14: nowserving.messages.v1.Configure
+	(*SetStatus)(nil),      // 15: nowserving.messages.v1.SetStatus
+	(*Delete)(nil),         // 16: nowserving.messages.v1.Delete
+	(*Enqueue)(nil),        // 17: nowserving.messages.v1.Enqueue
+	(*Move)(nil),           // 18: nowserving.messages.v1.Move
+	(*Remove)(nil),         // 19: nowserving.messages.v1.Remove
+	(*CallNext)(nil),       // 20: nowserving.messages.v1.CallNext
+	(*Call)(nil),           // 21: nowserving.messages.v1.Call
+	(*Recall)(nil),         // 22: nowserving.messages.v1.Recall
+	(*Start)(nil),          // 23: nowserving.messages.v1.Start
+	(*Complete)(nil),       // 24: nowserving.messages.v1.Complete
+	(*Hold)(nil),           // 25: nowserving.messages.v1.Hold
+	(*NoShow)(nil),         // 26: nowserving.messages.v1.NoShow
+	(*Requeue)(nil),        // 27: nowserving.messages.v1.Requeue
+	(*Transfer)(nil),       // 28: nowserving.messages.v1.Transfer
+	(*Update)(nil),         // 29: nowserving.messages.v1.Update
+	(*Erase)(nil),          // 30: nowserving.messages.v1.Erase
+	(*Arrive)(nil),         // 31: nowserving.messages.v1.Arrive
+	(*KeepPlace)(nil),      // 32: nowserving.messages.v1.KeepPlace
+	(*News)(nil),           // 33: nowserving.messages.v1.News
+	(*Problem)(nil),        // 34: nowserving.messages.v1.Problem
+	(*FieldError)(nil),     // 35: nowserving.messages.v1.FieldError
+	(*Answer)(nil),         // 36: nowserving.messages.v1.Answer
+	(*Batch)(nil),          // 37: nowserving.messages.v1.Batch
+	(*BatchAnswer)(nil),    // 38: nowserving.messages.v1.BatchAnswer
+	(*Read)(nil),           // 39: nowserving.messages.v1.Read
+	(*ReadQueue)(nil),      // 40: nowserving.messages.v1.ReadQueue
+	(*ReadTicket)(nil),     // 41: nowserving.messages.v1.ReadTicket
+	(*ReadList)(nil),       // 42: nowserving.messages.v1.ReadList
+	(*ListCursor)(nil),     // 43: nowserving.messages.v1.ListCursor
+	(*ReadSnapshot)(nil),   // 44: nowserving.messages.v1.ReadSnapshot
+	(*ReadPerson)(nil),     // 45: nowserving.messages.v1.ReadPerson
+	(*ReadOldest)(nil),     // 46: nowserving.messages.v1.ReadOldest
+	(*ReadAttendants)(nil), // 47: nowserving.messages.v1.ReadAttendants
+	(*Purge)(nil),          // 48: nowserving.messages.v1.Purge
+	(*Purged)(nil),         // 49: nowserving.messages.v1.Purged
+	(*Placed)(nil),         // 50: nowserving.messages.v1.Placed
+	(*View)(nil),           // 51: nowserving.messages.v1.View
+	nil,                    // 52: nowserving.messages.v1.News.VersionsEntry
 }
 var file_queue_proto_depIdxs = []int32{
 	0,  // 0: nowserving.messages.v1.Ticket.state:type_name -> nowserving.messages.v1.TicketState
@@ -4360,7 +4484,7 @@ var file_queue_proto_depIdxs = []int32{
 	2,  // 38: nowserving.messages.v1.SetStatus.status:type_name -> nowserving.messages.v1.Status
 	1,  // 39: nowserving.messages.v1.Enqueue.source:type_name -> nowserving.messages.v1.Source
 	4,  // 40: nowserving.messages.v1.Arrive.old:type_name -> nowserving.messages.v1.Ticket
-	51, // 41: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
+	52, // 41: nowserving.messages.v1.News.versions:type_name -> nowserving.messages.v1.News.VersionsEntry
 	35, // 42: nowserving.messages.v1.Problem.fields:type_name -> nowserving.messages.v1.FieldError
 	34, // 43: nowserving.messages.v1.Answer.problem:type_name -> nowserving.messages.v1.Problem
 	7,  // 44: nowserving.messages.v1.Answer.event:type_name -> nowserving.messages.v1.Event
@@ -4373,23 +4497,24 @@ var file_queue_proto_depIdxs = []int32{
 	44, // 51: nowserving.messages.v1.Read.snapshot:type_name -> nowserving.messages.v1.ReadSnapshot
 	45, // 52: nowserving.messages.v1.Read.person:type_name -> nowserving.messages.v1.ReadPerson
 	46, // 53: nowserving.messages.v1.Read.oldest:type_name -> nowserving.messages.v1.ReadOldest
-	0,  // 54: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
-	43, // 55: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
-	0,  // 56: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
-	34, // 57: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
-	4,  // 58: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
-	34, // 59: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
-	6,  // 60: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
-	2,  // 61: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
-	49, // 62: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
-	43, // 63: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
-	4,  // 64: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
-	4,  // 65: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	47, // 54: nowserving.messages.v1.Read.attendants:type_name -> nowserving.messages.v1.ReadAttendants
+	0,  // 55: nowserving.messages.v1.ReadList.states:type_name -> nowserving.messages.v1.TicketState
+	43, // 56: nowserving.messages.v1.ReadList.after:type_name -> nowserving.messages.v1.ListCursor
+	0,  // 57: nowserving.messages.v1.ListCursor.state:type_name -> nowserving.messages.v1.TicketState
+	34, // 58: nowserving.messages.v1.Purged.problem:type_name -> nowserving.messages.v1.Problem
+	4,  // 59: nowserving.messages.v1.Placed.ticket:type_name -> nowserving.messages.v1.Ticket
+	34, // 60: nowserving.messages.v1.View.problem:type_name -> nowserving.messages.v1.Problem
+	6,  // 61: nowserving.messages.v1.View.config:type_name -> nowserving.messages.v1.Config
+	2,  // 62: nowserving.messages.v1.View.status:type_name -> nowserving.messages.v1.Status
+	50, // 63: nowserving.messages.v1.View.tickets:type_name -> nowserving.messages.v1.Placed
+	43, // 64: nowserving.messages.v1.View.next:type_name -> nowserving.messages.v1.ListCursor
+	4,  // 65: nowserving.messages.v1.View.held:type_name -> nowserving.messages.v1.Ticket
+	4,  // 66: nowserving.messages.v1.View.active_tickets:type_name -> nowserving.messages.v1.Ticket
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_queue_proto_init() }
@@ -4426,6 +4551,7 @@ func file_queue_proto_init() {
 		(*Read_Snapshot)(nil),
 		(*Read_Person)(nil),
 		(*Read_Oldest)(nil),
+		(*Read_Attendants)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4433,7 +4559,7 @@ func file_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_queue_proto_rawDesc), len(file_queue_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

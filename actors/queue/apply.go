@@ -68,7 +68,7 @@ func (s *State) applyDeletion() error {
 	}
 	s.exists, s.config, s.status, s.loc = false, nil, 0, nil
 	s.lines = [5]line{}
-	s.slots, s.numbers, s.attendants, s.desks = nil, nil, nil, nil
+	s.slots, s.numbers, s.attendants, s.desks, s.longest = nil, nil, nil, nil, longest{}
 	return nil
 }
 
@@ -156,6 +156,7 @@ func (s *State) put(slot *slot, t *Ticket, position int) {
 	l := s.lineOf(t.State)
 	if t.State == Waiting {
 		l.insert(position-1, slot)
+		s.beginsToWait(slot)
 		return
 	}
 	l.insert(l.len(), slot)

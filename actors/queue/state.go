@@ -40,6 +40,7 @@ type State struct {
 	// One line for each state of a ticket that is not finished, and one, in
 	// the order of finishing, for those that are.
 	lines   [5]line
+	longest longest
 	slots   map[TicketID]*slot
 	numbers map[string]*slot // newest of that number; older ones chained by slot.same
 
@@ -114,6 +115,12 @@ func (s *State) Active() int { return s.lineOf(Called).len() + s.lineOf(Serving)
 
 // Count is the number of tickets in a state; finished states are counted together.
 func (s *State) Count(state TicketState) int { return s.lineOf(state).len() }
+
+// Attendants counts those who have active tickets.
+func (s *State) Attendants() int { return len(s.attendants) }
+
+// ActiveOf counts the active tickets of an attendant.
+func (s *State) ActiveOf(attendant string) int { return s.attendants[attendant] }
 
 // Size is the number of things a snapshot of the state holds.
 func (s *State) Size() int {
@@ -199,6 +206,7 @@ func (s *State) TrimTo() uint64 {
 // Check holds the state against its invariants. It is for tests: O(n).
 func (s *State) Check() error {
 	total, active := 0, map[string]int{}
+	since := Time(0)
 	desks := map[string]deskUse{}
 	for i := range s.lines {
 		l := &s.lines[i]
@@ -217,6 +225,9 @@ func (s *State) Check() error {
 			case l.index(slot) != place:
 				bad = fmt.Errorf("ticket %x stands at %d, its index is %d", t.ID, place, l.index(slot))
 			}
+			if t.State == Waiting && (since == 0 || t.EnqueuedAt < since) {
+				since = t.EnqueuedAt
+			}
 			if t.State.Active() {
 				active[t.Attendant]++
 				if t.Desk != "" {
@@ -234,6 +245,9 @@ func (s *State) Check() error {
 			return bad
 		}
 		total += l.len()
+	}
+	if found := s.WaitingSince(); found != since {
+		return fmt.Errorf("the longest wait began at %d, found is %d", since, found)
 	}
 	if total != len(s.slots) {
 		return fmt.Errorf("%d tickets stand in lines, %d are known", total, len(s.slots))

@@ -26,6 +26,17 @@ type QueueRow struct {
 	// reservation of a prefix that was made before it.
 	UpdatedAt time.Time
 	Deleted   bool
+	// Line is kept only by who knows it; nil leaves it as it was.
+	Line *QueueLine
+}
+
+// QueueLine is more of what was in a queue at a version. It may be of an earlier
+// one than the row, for some events tell less than this.
+type QueueLine struct {
+	Version               uint64
+	Called, Serving, Held int64
+	Attendants            int64     // who had active tickets
+	WaitingSince          time.Time // when the ticket was enqueued that waited the longest; zero: none did
 }
 
 type queueRow struct {
@@ -40,7 +51,14 @@ type queueRow struct {
 	Active    int64
 	UpdatedMs int64
 	Deleted   bool
+
+	Called, Serving, Held, Attendants int64
+	SinceMs                           int64
+	Described                         uint64 // Line's version
 }
+
+// lineColumns are those of a Line.
+var lineColumns = []string{"called", "serving", "held", "attendants", "since_ms", "described"}
 
 func (queueRow) TableName() string { return "queues" }
 
@@ -49,10 +67,15 @@ func newQueueRow(q QueueRow) queueRow {
 	if config == "" {
 		config = "null"
 	}
-	return queueRow{
+	row := queueRow{
 		ID: q.ID, Name: q.Name, Prefix: q.Prefix, Status: q.Status, Version: q.Version, Epoch: q.Epoch, Config: config,
 		Waiting: q.Waiting, Active: q.Active, UpdatedMs: millis(q.UpdatedAt), Deleted: q.Deleted,
 	}
+	if l := q.Line; l != nil {
+		row.Called, row.Serving, row.Held, row.Attendants = l.Called, l.Serving, l.Held, l.Attendants
+		row.SinceMs, row.Described = millis(l.WaitingSince), l.Version
+	}
+	return row
 }
 
 func (r queueRow) queue() QueueRow {
@@ -60,6 +83,10 @@ func (r queueRow) queue() QueueRow {
 		ID: r.ID, Name: r.Name, Prefix: r.Prefix, Status: r.Status, Version: r.Version, Epoch: r.Epoch,
 		Config: json.RawMessage(r.Config), Waiting: r.Waiting, Active: r.Active,
 		UpdatedAt: fromMillis(r.UpdatedMs), Deleted: r.Deleted,
+		Line: &QueueLine{
+			Version: r.Described, Called: r.Called, Serving: r.Serving, Held: r.Held,
+			Attendants: r.Attendants, WaitingSince: fromMillis(r.SinceMs),
+		},
 	}
 }
 
@@ -76,7 +103,7 @@ func (d *Directory) PutQueues(ctx context.Context, queues ...QueueRow) error {
 	slices.SortStableFunc(queues, func(a, b QueueRow) int { return strings.Compare(a.ID, b.ID) })
 	return d.write(ctx, func(tx *gorm.DB) error {
 		for _, q := range queues {
-			if err := putQueue(tx, newQueueRow(q)); err != nil {
+			if err := putQueue(tx, newQueueRow(q), q.Line != nil); err != nil {
 				return err
 			}
 		}
@@ -88,10 +115,14 @@ func (d *Directory) PutQueues(ctx context.Context, queues ...QueueRow) error {
 // more; each statement holds its own condition, so none needs a lock. (One
 // statement for all of it, ON CONFLICT … WHERE, is not known to MySQL, and
 // what its ON DUPLICATE KEY reports does not tell whether a row was inserted.)
-func putQueue(tx *gorm.DB, row queueRow) error {
+func putQueue(tx *gorm.DB, row queueRow, line bool) error {
+	omitted := []string{"id"}
+	if !line {
+		omitted = append(omitted, lineColumns...)
+	}
 	update := func() (bool, error) {
 		result := tx.Model(&queueRow{}).Where("id = ? AND version <= ?", row.ID, row.Version).
-			Select("*").Omit("id").Updates(&row)
+			Select("*").Omit(omitted...).Updates(&row)
 		return result.RowsAffected > 0, result.Error
 	}
 	kept, err := update()
@@ -141,10 +172,19 @@ const idsPerQuery = 500
 // KnownVersions gives the version in each queue's row, that of a deleted one
 // too, and nothing for a queue without a row.
 func (d *Directory) KnownVersions(ctx context.Context, ids []string) (map[string]uint64, error) {
+	return d.versions(ctx, ids, "version")
+}
+
+// DescribedVersions is KnownVersions of the rows' Lines.
+func (d *Directory) DescribedVersions(ctx context.Context, ids []string) (map[string]uint64, error) {
+	return d.versions(ctx, ids, "described")
+}
+
+func (d *Directory) versions(ctx context.Context, ids []string, column string) (map[string]uint64, error) {
 	known := make(map[string]uint64, len(ids))
 	for part := range slices.Chunk(ids, idsPerQuery) {
 		var rows []queueRow
-		if err := d.read(ctx).Select("id", "version").Where("id IN ?", part).Find(&rows).Error; err != nil {
+		if err := d.read(ctx).Select("id", column+" AS version").Where("id IN ?", part).Find(&rows).Error; err != nil {
 			return nil, d.fail(err)
 		}
 		for _, row := range rows {

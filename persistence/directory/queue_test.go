@@ -16,6 +16,39 @@ func rowOf(id string, version uint64) QueueRow {
 	return QueueRow{
 		ID: id, Name: "N", Status: "open", Version: version, Epoch: "e1", Config: json.RawMessage(`{"public":true}`),
 		Waiting: 3, Active: 1, UpdatedAt: at,
+		Line: &QueueLine{Version: version, Called: 4, Serving: 5, Held: 6, Attendants: 7, WaitingSince: at.Add(-time.Hour)},
+	}
+}
+
+// testQueueLine: who does not know the line leaves it as it was.
+func testQueueLine(t *testing.T, open opener) {
+	d, ctx := open(t, clock), t.Context()
+	bare := rowOf("a", 1)
+	bare.Line = nil
+	check(t, d.PutQueue(ctx, bare))
+	if got, err := d.GetQueue(ctx, "a"); err != nil || *got.Line != (QueueLine{}) {
+		t.Fatalf("%+v, %v", got.Line, err)
+	}
+	described := rowOf("a", 5)
+	check(t, d.PutQueue(ctx, described))
+	bare.Version = 6
+	check(t, d.PutQueue(ctx, bare))
+	stale := rowOf("a", 5)
+	stale.Line.Held = 9
+	check(t, d.PutQueue(ctx, stale)) // it is of an earlier version than the row
+	if rows, err := d.ListQueues(ctx, nil, "", 10); err != nil || len(rows) != 1 || rows[0].Version != 6 || *rows[0].Line != *described.Line {
+		t.Fatalf("%+v, %v", rows[0].Line, err)
+	}
+	if known, err := d.KnownVersions(ctx, []string{"a", "b"}); err != nil || len(known) != 1 || known["a"] != 6 {
+		t.Fatal(known, err)
+	}
+	if known, err := d.DescribedVersions(ctx, []string{"a", "b"}); err != nil || len(known) != 1 || known["a"] != 5 {
+		t.Fatal(known, err)
+	}
+	gone := QueueRow{ID: "a", Version: 7, Deleted: true, UpdatedAt: at, Line: &QueueLine{Version: 7}}
+	check(t, d.PutQueue(ctx, gone))
+	if got, err := d.LastKnown(ctx, "a"); err != nil || *got.Line != *gone.Line {
+		t.Fatalf("%+v, %v", got.Line, err)
 	}
 }
 
@@ -50,7 +83,7 @@ func testQueueVersion(t *testing.T, open opener) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 
-	bare := QueueRow{ID: "bare", Version: 1}
+	bare := QueueRow{ID: "bare", Version: 1, Line: new(QueueLine)}
 	check(t, d.PutQueue(ctx, bare))
 	if got, err := d.GetQueue(ctx, "bare"); err != nil || string(got.Config) != "null" || !got.UpdatedAt.IsZero() {
 		t.Fatalf("%+v, %v", got, err)

@@ -124,7 +124,7 @@ func (p *statPlan) cover(part int, from, to int64) {
 func (d *Directory) readSlots(ctx context.Context, id string, plan *statPlan) error {
 	for level, wanted := range plan.slots {
 		for chunk := range slices.Chunk(slices.Sorted(maps.Keys(wanted)), idsPerQuery) {
-			err := d.scanSlots(ctx, id, level, chunk, func(row slotRow) {
+			err := d.scanSlots(ctx, []string{id}, level, chunk, func(row slotRow) {
 				part := &plan.parts[wanted[row.Slot]]
 				part.slots = append(part.slots, row)
 			})
@@ -137,16 +137,16 @@ func (d *Directory) readSlots(ctx context.Context, id string, plan *statPlan) er
 }
 
 // scanSlots goes past gorm, which would look at every column of every row.
-func (d *Directory) scanSlots(ctx context.Context, id string, level int, slots []int64, each func(slotRow)) error {
-	rows, err := d.read(ctx).Raw("SELECT slot, arrivals, served, no_shows, removed, waits, handles FROM statistics_slots "+
-		"WHERE queue_id = ? AND level = ? AND slot IN ?", id, level, slots).Rows()
+func (d *Directory) scanSlots(ctx context.Context, ids []string, level int, slots []int64, each func(slotRow)) error {
+	rows, err := d.read(ctx).Raw("SELECT queue_id, slot, arrivals, served, no_shows, removed, waits, handles FROM statistics_slots "+
+		"WHERE queue_id IN ? AND level = ? AND slot IN ?", ids, level, slots).Rows()
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var r slotRow
-		if err := rows.Scan(&r.Slot, &r.Arrivals, &r.Served, &r.NoShows, &r.Removed, &r.Waits, &r.Handles); err != nil {
+		if err := rows.Scan(&r.QueueID, &r.Slot, &r.Arrivals, &r.Served, &r.NoShows, &r.Removed, &r.Waits, &r.Handles); err != nil {
 			return err
 		}
 		each(r)

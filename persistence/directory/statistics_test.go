@@ -265,6 +265,34 @@ func testStatisticsParts(t *testing.T, open opener) {
 	}
 }
 
+// testStatisticsOf: asked for together, queues have what each has alone.
+func testStatisticsOf(t *testing.T, open opener) {
+	d, ctx := open(t, nil), t.Context()
+	random := rand.New(rand.NewPCG(1, 2))
+	day := time.UnixMilli(1_700_000_100_000).UTC().Truncate(24 * time.Hour)
+	var spans []Span
+	for i := range 6 {
+		w := world{t: t, d: d, random: random, queue: fmt.Sprintf("q%d", i), around: day.UnixMilli() + 12*hour}
+		w.live(80)
+		from := day.Add(time.Duration(i%3) * 45 * time.Minute) // three timezones
+		spans = append(spans, Span{w.queue, from, from.Add(24 * time.Hour), int64(i) * 900})
+	}
+	spans = append(spans, Span{"quiet", day, day.Add(24 * time.Hour), 1}, Span{"q1", day.Add(time.Second), day.Add(5 * time.Hour), 60}, Span{"q2", day.Add(time.Second), day.Add(5 * time.Hour), 60})
+	found, err := d.StatisticsOf(ctx, spans)
+	check(t, err)
+	served := int64(0)
+	for i, s := range spans {
+		_, alone, err := d.Statistics(ctx, StatisticsQuery{Queue: s.Queue, Edges: []time.Time{s.From, s.To}, Target: s.Target})
+		check(t, err)
+		if served += alone.Served; found[i] != alone {
+			t.Errorf("%s from %s:\n got %+v\nwant %+v", s.Queue, s.From, found[i], alone)
+		}
+	}
+	if none, err := d.StatisticsOf(ctx, nil); err != nil || len(none) != 0 || served == 0 {
+		t.Error(none, served, err)
+	}
+}
+
 func TestStatisticsNeedTwoEdges(t *testing.T) {
 	t.Parallel()
 	d := mustOpen(t, Options{Dir: t.TempDir()})
