@@ -349,6 +349,28 @@ export interface paths {
         patch: operations["updateQueue"];
         trace?: never;
     };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See many queues at a glance
+         * @description Of each queue that the user may see, in the order of their ids, what stands in it now and what was done today. It
+         *     may lag behind by up to a second, and asking for it wakes no queue. Today is the day of the queue's timezone; what
+         *     counts as within target is what `/statistics` says. For supervisors, of their queues, and admins.
+         */
+        get: operations["overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/queues/{queue}/statistics": {
         parameters: {
             query?: never;
@@ -1183,8 +1205,8 @@ export interface paths {
         /**
          * Open a live session
          * @description Upgrades to a WebSocket of the subprotocol `nowserving.v1`. Its frames are described in `/api/v1/asyncapi.yaml`.
-         *     Who has no `Authorization` header logs in with the first frame. A browser's `Origin` must be this host's own or
-         *     an allowed one.
+         *     Who has neither an `Authorization` header nor a browser's cookie logs in with the first frame. A browser's
+         *     `Origin` must be this host's own or an allowed one.
          */
         get: operations["openWebSocket"];
         put?: never;
@@ -1828,6 +1850,40 @@ export interface components {
         QueueList: {
             /** @description The queues of this page, in the order of their ids. */
             items: components["schemas"]["Queue"][];
+            /** @description The value of `after` for the next page; null on the last one. */
+            next: string | null;
+        };
+        /** @description One page of queues at a glance. */
+        Overview: {
+            /** @description The queues of this page, in the order of their ids. */
+            items: {
+                /** @description The queue's id. */
+                id: string;
+                /** @description What people call the queue. */
+                name: string;
+                status: components["schemas"]["QueueStatus"];
+                /** @description The wait that the queue aims to stay within, in seconds. Null where there is no such aim. */
+                target_wait_seconds: number | null;
+                /**
+                 * Format: date-time
+                 * @description When the ticket was enqueued that has waited the longest; null where none waits.
+                 */
+                waiting_since: string | null;
+                /** @description Tickets in line. */
+                waiting: number;
+                /** @description Tickets that were called and are not served yet. */
+                called: number;
+                /** @description Tickets that are being served. */
+                serving: number;
+                /** @description Tickets that are held. */
+                held: number;
+                /** @description Users who have active tickets. */
+                attendants: number;
+                /** @description Tickets that were completed today. */
+                served_today: number;
+                /** @description Share of today's waits that were within target; null without a target, or where no wait has ended today. */
+                within_target_today: number | null;
+            }[];
             /** @description The value of `after` for the next page; null on the last one. */
             next: string | null;
         };
@@ -3435,6 +3491,37 @@ export interface operations {
             422: components["responses"]["InvalidCommand"];
             429: components["responses"]["RateLimited"];
             503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    overview: {
+        parameters: {
+            query?: {
+                /** @description The most items of a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next` of the page before. It has no meaning but this. */
+                after?: components["parameters"]["After"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of queues. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
             default: components["responses"]["Other"];
         };
     };
@@ -5259,7 +5346,10 @@ export interface operations {
     };
     openWebSocket: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description With `frame` cookies are not looked at, so that the first frame can log in whom it wants. */
+                auth?: "frame";
+            };
             header?: {
                 /**
                  * @description The subprotocols that the client offers, `nowserving.v1` among them.
@@ -5299,6 +5389,7 @@ export interface operations {
                     };
                 };
             };
+            422: components["responses"]["Invalid"];
             /** @description The request does not ask for a WebSocket. */
             426: {
                 headers: {

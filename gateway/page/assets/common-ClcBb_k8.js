@@ -1,1 +1,0 @@
-export{t as default}from"./common-D0u13EY9.js";
