@@ -26,6 +26,7 @@ scene('a wrong password is told, the right one leads to the desk, and the keyboa
 scene('the language is the browser’s, can be changed, and stays', async (s) => {
   const page = await s.open({ url, locale: 'de-AT' });
   const language = () => page.evaluate(() => document.documentElement.lang);
+  await page.getByRole('combobox').waitFor();
   assert.equal(await language(), 'de');
   for (const name of ['Português', 'Español', 'English', 'Deutsch']) {
     await page.getByRole('combobox').selectOption({ label: name });
