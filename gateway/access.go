@@ -56,6 +56,7 @@ type Action int
 // The actions.
 const (
 	ReadQueue      Action = iota // a queue, its tickets and events
+	ReadTrail                    // what happened to a ticket, and who did it
 	EnqueueTicket                // make a ticket
 	ChangeTicket                 // update or remove one, of integrations only their own
 	OperateTickets               // every other command on tickets
@@ -73,6 +74,7 @@ const (
 // mayDo is the one place that says which level may do what.
 var mayDo = map[Action][]Level{
 	ReadQueue:      {Admin, Supervisor, Attendant, Integration, Viewer},
+	ReadTrail:      {Admin, Supervisor, Attendant, Integration},
 	EnqueueTicket:  {Admin, Supervisor, Attendant, Integration},
 	ChangeTicket:   {Admin, Supervisor, Attendant, Integration},
 	OperateTickets: {Admin, Supervisor, Attendant},

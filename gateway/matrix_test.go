@@ -86,6 +86,7 @@ var accesses = []access{
 	{call: "GET /api/v1/queues/:queue/statistics", who: leaders}, {call: "GET /api/v1/overview", who: leaders, foreign: none},
 
 	{call: "GET /api/v1/queues/:queue/tickets", who: everyone}, {call: "GET " + ofTicket, who: everyone, ticket: "waiting"},
+	{call: "GET " + ofTicket + "/trail", who: enqueuers, ticket: "waiting"}, {call: "GET /api/v1/queues/:queue/attendants", who: operators},
 	{call: "POST /api/v1/queues/:queue/tickets", command: "enqueue", who: enqueuers},
 	{call: "PATCH " + ofTicket, command: "update", who: operators, ticket: "waiting", body: `{"service":"x"}`},
 	{call: "PATCH " + ofTicket, command: "update", who: enqueuers, ticket: "own", body: `{"service":"x"}`},

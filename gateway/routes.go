@@ -74,6 +74,8 @@ func (g *Gateway) route() {
 	api.Get("/queues/:queue/tickets", g.authenticated(g.listTickets))
 	api.Post("/queues/:queue/tickets", g.authenticated(g.ticketCommand("enqueue")))
 	api.Get("/queues/:queue/tickets/:ticket", g.authenticated(g.getTicket))
+	api.Get("/queues/:queue/tickets/:ticket/trail", g.authenticated(g.getTrail))
+	api.Get("/queues/:queue/attendants", g.authenticated(g.listAttendants))
 	api.Patch("/queues/:queue/tickets/:ticket", g.authenticated(g.ticketCommand("update")))
 	api.Delete("/queues/:queue/tickets/:ticket", g.authenticated(g.removeTicket))
 	api.Get("/history", g.authenticated(g.listHistory))

@@ -118,8 +118,21 @@ func idText(id []byte) string {
 }
 
 func (g *Gateway) getTicket(c *fiber.Ctx, who *Principal) error {
+	return g.sendTicket(c, who, ReadQueue, func(dst []byte, id string, t *messages.Placed) []byte {
+		return g.appendTicket(dst, t.Ticket, id, t.Position, who.full())
+	})
+}
+
+// getTrail gives a ticket with the trail of its events, which it bears itself.
+func (g *Gateway) getTrail(c *fiber.Ctx, who *Principal) error {
+	return g.sendTicket(c, who, ReadTrail, func(dst []byte, id string, t *messages.Placed) []byte {
+		return g.appendTrailed(dst, &HistoryRow{Queue: id, Ticket: t.Ticket}, t.Position, who.full())
+	})
+}
+
+func (g *Gateway) sendTicket(c *fiber.Ctx, who *Principal, action Action, written func([]byte, string, *messages.Placed) []byte) error {
 	id := c.Params("queue")
-	if p := who.may(ReadQueue, id); p != nil {
+	if p := who.may(action, id); p != nil {
 		return p
 	}
 	// What can be no ticket's id names none; the queue may not be there either.
@@ -130,9 +143,7 @@ func (g *Gateway) getTicket(c *fiber.Ctx, who *Principal) error {
 		return problemOf(view.Problem)
 	}
 	setVersion(c, view.Version)
-	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		return g.appendTicket(dst, view.Tickets[0].Ticket, id, view.Tickets[0].Position, who.full())
-	})
+	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return written(dst, id, view.Tickets[0]) })
 }
 
 func (g *Gateway) listTickets(c *fiber.Ctx, who *Principal) error {

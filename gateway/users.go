@@ -45,6 +45,9 @@ type UserPatch struct {
 type UserStore interface {
 	// ListUsers lists by id, which is by creation, those after one.
 	ListUsers(ctx context.Context, after string, limit int) ([]User, error)
+	// ListOperators gives the ids and names of those who may serve in a queue, by
+	// id, those after one.
+	ListOperators(ctx context.Context, queue, after string, limit int) ([]User, error)
 	CreateUser(ctx context.Context, u User, e AuditEntry) (User, error)
 	UpdateUser(ctx context.Context, id string, p UserPatch, e AuditEntry) (User, error)
 	DeleteUser(ctx context.Context, id string, e AuditEntry) error

@@ -22,6 +22,15 @@ func (a userStore) ListUsers(ctx context.Context, after string, limit int) ([]Us
 	return list, adapted(err)
 }
 
+func (a userStore) ListOperators(ctx context.Context, queue, after string, limit int) ([]User, error) {
+	found, err := a.d.ListOperators(ctx, queue, after, limit)
+	list := make([]User, len(found))
+	for i, u := range found {
+		list[i] = User{ID: u.ID, Name: u.Name}
+	}
+	return list, adapted(err)
+}
+
 func (a userStore) CreateUser(ctx context.Context, u User, e AuditEntry) (User, error) {
 	kept, err := a.d.CreateUser(ctx, directory.User{
 		ID: u.ID, Email: u.Email, Name: u.Name, Level: directory.Level(u.Level), Queues: u.Queues, PasswordHash: u.PasswordHash,

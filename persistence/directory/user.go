@@ -197,6 +197,25 @@ func (d *Directory) ListUsers(ctx context.Context, after string, limit int) ([]U
 	return users, nil
 }
 
+// ListOperators gives the ids and names of those who may serve in a queue, by id,
+// those after the given one. limit is at most MaxLimit + 1: one more than a page.
+func (d *Directory) ListOperators(ctx context.Context, queue, after string, limit int) ([]User, error) {
+	var rows []userRow
+	err := d.read(ctx).Select("id", "name").Where("id > ? AND disabled = ?", after, false).
+		Where("level = ? OR level IN ? AND (queues = ? OR INSTR(queues, ?) > 0)",
+			Admin, []Level{Supervisor, Attendant}, `["*"]`, `"`+queue+`"`).
+		Order("id").Limit(min(max(limit, 1), MaxLimit+1)).Find(&rows).Error
+	if err != nil {
+		return nil, d.fail(err)
+	}
+	users := make([]User, len(rows))
+	for i, row := range rows {
+		users[i].ID = row.ID
+		users[i].Name, _ = d.openField(row.ID, "name", row.Name) // who has lost his name is listed without
+	}
+	return users, nil
+}
+
 // UpdateUser applies p and returns the user as it is then. It fails with
 // ErrNotFound, ErrExists (e-mail), ErrLastAdmin or ErrInvalid.
 func (d *Directory) UpdateUser(ctx context.Context, id string, p UserPatch, audit ...AuditEntry) (User, error) {

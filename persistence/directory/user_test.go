@@ -81,6 +81,47 @@ func testUserPages(t *testing.T, open opener) {
 	}
 }
 
+// testOperators: those who may serve in a queue, and nobody else.
+func testOperators(t *testing.T, open opener) {
+	d, ctx := open(t, nil), t.Context()
+	want := ""
+	for i, c := range []struct {
+		level  Level
+		queues []string
+		gone   bool
+		serves bool
+	}{
+		{level: Admin, serves: true}, {level: Attendant, queues: []string{"q", "b"}, serves: true},
+		{level: Supervisor, queues: []string{"a", "q"}, serves: true}, {level: Attendant, queues: []string{"*"}, serves: true},
+		{level: Attendant, queues: []string{"qq", "a-q", "q-a"}}, {level: Attendant}, {level: Integration, queues: []string{"q"}},
+		{level: Viewer, queues: []string{"*"}}, {level: Attendant, queues: []string{"q"}, gone: true}, {level: Admin, gone: true},
+		{level: Supervisor, queues: []string{"q"}, serves: true},
+	} {
+		u := someone(fmt.Sprintf("%d@x", i))
+		u.Name, u.Level, u.Queues, u.Disabled = fmt.Sprint(i), c.level, c.queues, c.gone
+		_, err := d.CreateUser(ctx, u)
+		check(t, err)
+		if c.serves {
+			want += u.Name + " "
+		}
+	}
+	seen := ""
+	for after := ""; ; {
+		page, err := d.ListOperators(ctx, "q", after, 2)
+		check(t, err)
+		for _, u := range page {
+			seen += u.Name + " "
+			after = u.ID
+		}
+		if len(page) < 2 {
+			break
+		}
+	}
+	if seen != want {
+		t.Fatalf("%s, want %s", seen, want)
+	}
+}
+
 func testErrorsHoldNoAddress(t *testing.T, open opener) {
 	d, ctx := open(t, nil), t.Context()
 	a, err := d.CreateUser(ctx, someone("ada@example.org"))
