@@ -74,7 +74,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"users": testUsers, "user pages": testUserPages, "sessions end": testSessionsEnd,
 		"errors hold no address": testErrorsHoldNoAddress,
 		"refresh once":           testRefreshOnce, "refresh void": testRefreshVoid, "refresh race": testRefreshRace,
-		"sweep":         testSweep,
+		"sweep":     testSweep,
 		"operators": testOperators, "queue version": testQueueVersion, "queue line": testQueueLine, "queue race": testQueueRace, "queue pages": testQueuePages,
 		"known versions": testKnownVersions, "widest values": testWidestValues, "bytes are compared": testBytesAreCompared,
 		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
