@@ -249,15 +249,13 @@ func (r *rotation) tell(ctx context.Context) error {
 // state says what may be done with a key.
 func (r *rotation) state(key directory.RingKey, now time.Time) string {
 	ids := r.ring.IDs()
-	switch why := needed(key, now); {
+	switch why := needed(key, r.users[key.ID], now); {
 	case !slices.Contains(ids, key.ID):
 		return "missing in this ring: what it protects cannot be opened"
 	case key.ID == ids[0]:
 		return "the first key: it wraps"
 	case r.history[key.ID] > 0:
 		return fmt.Sprintf("needed: it sealed %d finished tickets", r.history[key.ID])
-	case r.users[key.ID] > 0:
-		return fmt.Sprintf("needed: it sealed %d users", r.users[key.ID])
 	case why != "":
 		return "needed: " + why
 	}

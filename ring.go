@@ -31,8 +31,9 @@ const (
 // the front only when every node that runs has it.
 type ringKeeper struct {
 	ring      *seal.Ring
-	path      string // empty: the ring was given as such and stays
-	private   bool   // the file is in the data dir
+	tokens    *seal.Ring // the other one, of which is told with this one
+	path      string     // empty: the ring was given as such and stays
+	private   bool       // the file is in the data dir
 	directory *directory.Directory
 	sealer    *seal.DataKeys
 	node      string // unique
@@ -50,7 +51,7 @@ type ringKeeper struct {
 func (n *Node) openDataKeys(ctx context.Context) error {
 	n.sealer = seal.NewDataKeys(n.dataKeys, n.directory, n.log, n.config.Now)
 	n.ringKeeper = &ringKeeper{
-		ring: n.dataKeys, path: n.config.DataKeysFile, directory: n.directory, sealer: n.sealer,
+		ring: n.dataKeys, tokens: n.tokenKeys, path: n.config.DataKeysFile, directory: n.directory, sealer: n.sealer,
 		node: rand.Text(), name: n.URL(), log: n.log, file: n.dataKeys.Leading(""),
 	}
 	if n.config.DataKeys == nil {
@@ -58,7 +59,7 @@ func (n *Node) openDataKeys(ctx context.Context) error {
 	}
 	err := (&waiting{node: n}).await(ctx, "database", n.ringKeeper.begin)
 	if errors.Is(err, directory.ErrOtherKey) {
-		return usage("--data-keys: %w", err)
+		return usage("%w", err)
 	}
 	if err != nil {
 		return err
@@ -188,28 +189,26 @@ func (k *ringKeeper) mayTake(ctx context.Context, fresh *seal.Ring) error {
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		if why := needed(key, time.Now()); slices.Contains(gone, key.ID) && why != "" {
-			return fmt.Errorf("the key %s is not in it any more, and is needed: %s", key.ID, why)
-		}
-	}
 	users, err := k.directory.UserRingKeys(ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range gone {
-		if users[id] > 0 {
-			return fmt.Errorf("the key %s is not in it any more, and is needed: it seals %d users; nowserving keys rotate seals them anew", id, users[id])
+	for _, key := range keys {
+		if why := needed(key, users[key.ID], time.Now()); slices.Contains(gone, key.ID) && why != "" {
+			return fmt.Errorf("the key %s is not in it any more, and is needed: %s", key.ID, why)
 		}
 	}
 	return nil
 }
 
-// needed says why a key may not leave the ring; empty where it may.
-func needed(key directory.RingKey, now time.Time) string {
+// needed says why a key, which has sealed so many users, may not leave the ring;
+// empty where it may.
+func needed(key directory.RingKey, users int, now time.Time) string {
 	switch {
 	case key.DataKeys > 0:
 		return fmt.Sprintf("it wraps %d data keys; nowserving keys rotate wraps them anew", key.DataKeys)
+	case users > 0:
+		return fmt.Sprintf("it seals %d users; nowserving keys rotate seals them anew", users)
 	case !key.Direct.IsZero():
 		return "values that it sealed itself may be left, until " + key.Direct.UTC().Format(time.DateTime)
 	case now.Sub(key.Led) < fingerprintsLast:
@@ -283,9 +282,12 @@ func (k *ringKeeper) report(ctx context.Context) error {
 		r.Direct = []string{k.led, r.Keys[0].ID}
 	}
 	if err := k.directory.ReportRing(ctx, r); err != nil {
-		return err
+		return fmt.Errorf("--data-keys: %w", err)
 	}
 	k.direct, k.led, k.reported = direct, r.Keys[0].ID, time.Now()
+	if err := k.directory.ReportTokenRing(ctx, k.node, k.tokens.Proofs()); err != nil {
+		return fmt.Errorf("--token-keys: %w", err)
+	}
 	return nil
 }
 

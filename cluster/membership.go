@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"sync"
@@ -61,7 +60,7 @@ func newMembership(self Member, l *leases, log *slog.Logger) *membership {
 		ended: func(error) {}, seen: func(*View) {},
 	}
 	if l == nil {
-		m.self.Life = rand.Text()
+		m.self.Life = newLife()
 		m.life.Store(&life{m.self.Life, make(chan struct{})})
 		m.until.Store(int64(1<<63 - 1))
 		m.current.Store(newView(1, []Member{m.self}))
@@ -131,7 +130,7 @@ func (m *membership) beat(ctx context.Context) {
 }
 
 func (m *membership) join(ctx context.Context, sent time.Duration) {
-	m.self.Life = rand.Text()
+	m.self.Life = newLife()
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()
 	v, err := m.leases.join(ctx, m.self)

@@ -1,8 +1,12 @@
 package cluster
 
 import (
+	"crypto/rand"
 	"hash/fnv"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // HostRole is the role of the members on which grains live.
@@ -15,6 +19,19 @@ type Member struct {
 	Roles   []string
 	Leaving bool
 }
+
+// Since is when this life began, by that node's clock; zero where it does not tell.
+func (m Member) Since() time.Time {
+	stamp, _, _ := strings.Cut(m.Life, "-")
+	ms, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || ms <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// newLife names one that begins now.
+func newLife() string { return strconv.FormatInt(time.Now().UnixMilli(), 10) + "-" + rand.Text() }
 
 func (m Member) has(role string) bool { return slices.Contains(m.Roles, role) }
 
@@ -45,6 +62,9 @@ func (v *View) has(m Member) bool { return slices.ContainsFunc(v.Members, m.same
 func (v *View) leaves(addr string) bool {
 	return slices.ContainsFunc(v.Members, func(m Member) bool { return m.Addr == addr && m.Leaving })
 }
+
+// Owner is the member on which a grain lives, or would if it was asked.
+func (v *View) Owner(kind, identity string) (Member, bool) { return v.owner(grainKey{kind, identity}) }
 
 // owner is the member on which a grain lives: of the hosts the one that ranks
 // highest for it, so that a host that comes or goes moves its own grains only.

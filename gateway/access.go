@@ -68,6 +68,7 @@ const (
 	ReadAudit                    // who did what
 	ManagePeople                 // customers: erase one, export what is kept of one
 	VisitPublic                  // check in to a public queue, leave it by the ticket's token
+	ReadSystem                   // nodes and keys
 	ManageUsers                  // users and their API keys
 )
 
@@ -86,6 +87,7 @@ var mayDo = map[Action][]Level{
 	ReadAudit:      {Admin},
 	ManagePeople:   {Admin},
 	VisitPublic:    {nobody},
+	ReadSystem:     {Admin},
 	ManageUsers:    {Admin},
 }
 

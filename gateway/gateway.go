@@ -171,6 +171,8 @@ type Options struct {
 	APIKeys   APIKeys
 	History   History
 	People    People
+	Cluster   Cluster
+	Keys      Keys
 	Passwords Passwords
 	Sealer    Sealer
 	TokenKeys []TokenKey // the first one signs, all verify

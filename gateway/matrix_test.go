@@ -69,6 +69,7 @@ var accesses = []access{
 
 	{call: "POST /api/v1/auth/logout", who: everyone, foreign: none}, {call: "GET /api/v1/me", who: everyone, foreign: none},
 	{call: "GET /api/v1/audit", who: admins, foreign: none},
+	{call: "GET /api/v1/cluster", who: admins, foreign: none}, {call: "GET /api/v1/keys", who: admins, foreign: none},
 	{call: "GET /api/v1/users", who: admins, foreign: none}, {call: "GET /api/v1/users/:user", who: admins, foreign: none},
 	{call: "POST /api/v1/users", who: admins, foreign: none, body: `{"email":"new-NEW@example.org","level":"viewer","password":"7 otters on a raft"}`},
 	{call: "PATCH /api/v1/users/:user", who: admins, foreign: none, body: `{"name":"x"}`},

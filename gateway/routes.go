@@ -61,6 +61,8 @@ func (g *Gateway) route() {
 	api.Delete("/queues/:queue", g.authenticated(g.queueCommand("delete")))
 	api.Post("/queues/:queue/call-next", g.authenticated(g.ticketCommand("call_next")))
 
+	api.Get("/cluster", g.authenticated(g.getCluster))
+	api.Get("/keys", g.authenticated(g.listRingKeys))
 	api.Get("/overview", g.authenticated(g.overview))
 	api.Get("/queues/:queue/statistics", g.authenticated(g.statistics))
 	api.Get("/queues/:queue/rules", g.authenticated(g.getRules))

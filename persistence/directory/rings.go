@@ -49,6 +49,8 @@ type ringNodeRow struct {
 	Name   string
 	KeyIDs string
 	SeenMs int64
+
+	TokenKeyIDs string `gorm:"column:token_key_ids"`
 }
 
 func (ringNodeRow) TableName() string { return "ring_nodes" }
