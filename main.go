@@ -87,9 +87,9 @@ func (p *program) command(name string, args []string) error {
 	case "keys":
 		return p.keys(args)
 	case "demo":
-		return usage("%s is not in this version yet", name)
+		return p.demo(args)
 	}
-	return usage("unknown command %q (serve, user, keys, version or help)", name)
+	return usage("unknown command %q (serve, demo, user, keys, version or help)", name)
 }
 
 // usage makes an error whose exit code is 2.
@@ -123,37 +123,50 @@ func (p *program) serve(args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := stopSignals(func() {})
+	defer stop()
+	return p.node(ctx, config, func(ctx context.Context, node *Node) error {
+		if len(config.Exposed) > 0 {
+			node.log.Warn("secrets stand on the command line, where every user of this machine can read them: give them by a file or a variable",
+				"flags", strings.Join(config.Exposed, " "))
+		}
+		p.greet(node)
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// node runs a node, and beside it what is given, until either fails or the
+// context ends.
+func (p *program) node(ctx context.Context, config Config, beside func(context.Context, *Node) error) error {
 	config.Now, config.Dial = p.now, p.dial
 	tuneGarbage()
-	ctx, stop := stopSignals()
-	defer stop()
-	log := p.logger()
-	node, err := Start(ctx, config, log)
+	node, err := Start(ctx, config, p.logger())
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil // stopped while it started
 	case err != nil:
 		return err
 	}
-	if len(config.Exposed) > 0 {
-		log.Warn("secrets stand on the command line, where every user of this machine can read them: give them by a file or a variable",
-			"flags", strings.Join(config.Exposed, " "))
-	}
-	p.greet(node)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- beside(ctx, node) }()
 	select {
-	case <-ctx.Done():
-		return node.Shutdown()
-	case err := <-node.Failed():
+	case err := <-ended:
 		return errors.Join(err, node.Shutdown())
+	case err := <-node.Failed():
+		cancel()
+		return errors.Join(err, <-ended, node.Shutdown())
 	}
 }
 
 // stopSignals gives a context that the first signal ends. The second one ends
-// the process.
-func stopSignals() (context.Context, func()) {
+// the process, after a last act.
+func stopSignals(last func(), more ...os.Signal) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(signals, append(more, syscall.SIGTERM, os.Interrupt)...)
 	done := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -164,6 +177,7 @@ func stopSignals() (context.Context, func()) {
 			case <-signals:
 			}
 			if ctx.Err() != nil {
+				last()
 				os.Exit(exitFailed)
 			}
 			cancel()

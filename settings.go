@@ -170,6 +170,7 @@ func readSecret(path string) (string, error) {
 func (p *program) help() error {
 	var b strings.Builder
 	b.WriteString(`nowserving [serve] [flags]    run a node (the default)
+nowserving demo [flags]       run a node with sample queues and invented people, in a temporary data dir
 nowserving user add|list|passwd [flags]
 nowserving keys rotate [flags]
 nowserving version
@@ -184,6 +185,14 @@ Flags of serve, each with an environment variable of the same name
 			name += ", --" + s.name + "-file"
 		}
 		fmt.Fprintf(&b, "  %-40s %s", name, s.usage)
+		if s.value != "" {
+			fmt.Fprintf(&b, " (%s)", s.value)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("\ndemo takes these of them, and their variables, and no others:\n\n")
+	for _, s := range demoSettings() {
+		fmt.Fprintf(&b, "  --%s", s.name)
 		if s.value != "" {
 			fmt.Fprintf(&b, " (%s)", s.value)
 		}
