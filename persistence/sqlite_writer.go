@@ -55,7 +55,10 @@ type sqliteStmts struct {
 
 func newSQLiteWriter(ctx context.Context, db *sql.DB, log *slog.Logger) (*sqliteWriter, error) {
 	w := &sqliteWriter{db: db, log: log, heads: map[string]sqliteHead{}, changed: map[string]sqliteHead{}}
-	return w, w.connect(ctx)
+	if err := w.connect(ctx); err != nil {
+		return nil, err // there is nothing of it to close
+	}
+	return w, nil
 }
 
 // connect prepares the statements on a connection of the writer's own.
