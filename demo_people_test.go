@@ -122,6 +122,7 @@ const called = "POST /queues/*/call-next 200"
 func TestDemoPeopleDoEverything(t *testing.T) {
 	t.Parallel()
 	town, heard, p := openTown(t)
+	boss := admin(t, p.url)
 	stop := live(t, town)
 	for _, what := range everythingThatHappens {
 		eventually(t, what, func() bool { return heard.count(what) > 0 })
@@ -129,18 +130,43 @@ func TestDemoPeopleDoEverything(t *testing.T) {
 	eventually(t, "200 calls", func() bool { return heard.count(called) >= 200 })
 	for _, id := range demoQueues {
 		// They turn round at 14 waiting; a few are sent from elsewhere, or come back.
-		if waiting := len(admin(t, p.url).tickets(t, p.url, id, "state=waiting&limit=1000")); waiting > 25 {
+		if waiting := len(boss.tickets(t, p.url, id, "state=waiting&limit=1000")); waiting > 25 {
 			t.Errorf("%d wait in %s", waiting, id)
 		}
 	}
 	// Whoever is interrupted finds a ticket before them when they go on.
 	stop()
+	left := active(t, boss, p.url)
+	if len(left) == 0 {
+		t.Error("nobody was interrupted")
+	}
 	stop = live(t, town)
-	goOn(t, heard)
+	eventually(t, "what was left is finished", func() bool {
+		for path := range active(t, boss, p.url) {
+			if left[path] {
+				return false
+			}
+		}
+		return true
+	})
 	stop()
 	if wrong := heard.unexpected(); len(wrong) > 0 {
 		t.Errorf("%v", wrong)
 	}
+}
+
+// active gives the tickets that somebody has before them.
+func active(t *testing.T, c *caller, url string) map[string]bool {
+	t.Helper()
+	all := make(map[string]bool)
+	for _, id := range demoQueues {
+		for _, state := range []string{"called", "serving"} {
+			for _, ticket := range c.tickets(t, url, id, "state="+state) {
+				all[id+"/"+ticket.ID] = true
+			}
+		}
+	}
+	return all
 }
 
 // A person at a page may do what they like; the invented ones go on.
