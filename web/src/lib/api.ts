@@ -23,7 +23,8 @@ async function ask(request: Request): Promise<Response> {
     }
   };
   const answer = await send();
-  if (answer.status !== 401 || request.url.includes('/api/v1/auth/')) return answer;
+  const byCookie = !request.headers.has('Authorization');
+  if (answer.status !== 401 || !byCookie || request.url.includes('/api/v1/auth/')) return answer;
   return (await renew()) ? send() : answer;
 }
 

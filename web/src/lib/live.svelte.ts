@@ -123,6 +123,7 @@ export class Live {
     if (old) old.onmessage = old.onclose = old.onopen = null;
     old?.close();
     this.up = false;
+    for (const { view } of this.#views.values()) view.cut();
   }
 
   #connect() {

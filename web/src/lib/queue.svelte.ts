@@ -18,6 +18,8 @@ export class QueueView {
   /** The newest event, for what is said, rung or seen moving. Not set by snapshots. */
   last = $state.raw<QueueEvent | null>(null);
   gone = $state(false);
+  /** Whether it is followed just now: what is shown is what is so. */
+  current = $state(false);
   /** Why it cannot be followed. */
   trouble = $state<ErrorCode | null>(null);
   #version = 0;
@@ -51,6 +53,9 @@ export class QueueView {
     this.fields = null;
   }
 
+  /** The session was cut: what is shown may be old until it is followed again. */
+  cut() { this.current = false; }
+
   take(f: QueueFrame) {
     switch (f.type) {
       case 'snapshot': {
@@ -73,9 +78,11 @@ export class QueueView {
         return;
       case 'resumed':
         this.trouble = null;
+        this.current = true;
         return;
       case 'gone':
         this.gone = true;
+        this.current = false;
         this.fields = null;
         this.waiting = this.active = this.held = [];
         return;
@@ -94,6 +101,7 @@ export class QueueView {
     this.fields = this.#next;
     this.#gathering = null;
     this.#next = null;
+    this.current = true;
   }
 
   /** Puts a ticket where it is now; the others keep their order. */
