@@ -100,6 +100,12 @@ export class Live {
     if (this.up) this.#send({ type: 'unsubscribe', id: `u${++this.#lastId}`, queue });
   }
 
+  /** Asks again for a queue that could not be followed, or was gone: it may be there by now. */
+  retry(queue: string) {
+    const known = this.#views.get(queue);
+    if (known && this.up) this.#subscribe(known.view);
+  }
+
   /** Sends a command until it is answered; throws a Problem where it was refused. */
   command<T = unknown>(queue: string, command: CommandName, args: object = {}): Promise<T> {
     if (!this.up) return Promise.reject(new Problem('offline'));

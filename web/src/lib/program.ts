@@ -1,0 +1,41 @@
+/** How long the server is given for a file. */
+const patience = 10_000;
+const again = 5_000; // from one look whether the server is back to the next
+
+const entry = document.querySelector<HTMLScriptElement>('script[type=module]')?.getAttribute('src');
+
+const ask = (path: string) => fetch(path, { cache: 'no-cache', signal: AbortSignal.timeout(patience) });
+
+/**
+ * Whether the server has another program than the one that runs here, and can
+ * give all that the page names. While a deploy is under way, the page and its
+ * files may come from nodes of different age; files that came stay in the
+ * browser's cache, for their names change with what is in them.
+ */
+export async function newer(): Promise<boolean> {
+  try {
+    const page = await ask(location.pathname);
+    const text = page.ok ? await page.text() : '';
+    const files: string[] = text.match(/\/assets\/[\w.-]+/g) ?? [];
+    if (!entry || files.length === 0 || files.includes(entry)) return false;
+    return (await Promise.all(files.map(ask))).every((f) => f.ok);
+  } catch {
+    return false;
+  }
+}
+
+/** Loads the page anew when the server answers: never before, or the browser's own page of errors stays on the wall. */
+async function reload() {
+  for (;;) {
+    await new Promise((done) => setTimeout(done, again));
+    const there = await ask(location.pathname).then((a) => a.ok, () => false);
+    if (there) location.reload();
+  }
+}
+
+let reloading = false;
+/** A part of this program cannot be had any more: it is another one by now, or there is no connection. */
+addEventListener('vite:preloadError', () => {
+  if (!reloading) void reload();
+  reloading = true;
+});
