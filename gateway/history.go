@@ -134,6 +134,12 @@ func (g *Gateway) historyAway(err error) *problem {
 func (g *Gateway) historyRequest(c *fiber.Ctx, who *Principal) (*historyRequest, *problem) {
 	var wrong faults
 	r := &historyRequest{csv: wantsCSV(headerValues(c, fiber.HeaderAccept))}
+	if form, given := queryOf(c, "format", &wrong); given { // a link in a page can send no header
+		r.csv = form == "csv"
+		if form != "csv" && form != "json" {
+			wrong.add("format", "must be csv or json")
+		}
+	}
 	if r.limit = limitOf(c, &wrong); r.csv && !c.Context().QueryArgs().Has("limit") {
 		r.limit = 0
 	}

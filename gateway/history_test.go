@@ -170,7 +170,7 @@ func TestHistoryAccess(t *testing.T) {
 		"after=" + next + "&after=" + next: "after", "from=yesterday": "from", "to=2026-11-03": "to", "from=": "from",
 		"from=2026-11-03T09:00:00Z&to=2026-11-03T08:00:00Z": "to", "attendant=": "attendant", "attendant=" + strings.Repeat("a", 65): "attendant",
 		"outcome=": "outcome", "outcome=%ff": "outcome", "outcome=" + strings.Repeat("o", 101): "outcome", "queue=a&queue=b": "queue",
-		"outcome=&limit=x&from=1": "limit outcome from",
+		"outcome=&limit=x&from=1": "limit outcome from", "format=xml": "format", "format=": "format",
 	} {
 		for _, accept := range []string{"application/json", "text/csv"} {
 			r := e.do(call{method: "GET", path: "/history?" + query, header: http.Header{"Accept": {accept}}}).want(422, "invalid")
@@ -261,6 +261,14 @@ func TestHistoryCSV(t *testing.T) {
 		r := e.ok(call{method: "GET", path: "/history?" + query, header: acceptCSV})
 		if records, err := csv.NewReader(bytes.NewReader(r.body)).ReadAll(); err != nil || len(records) != want+1 {
 			t.Errorf("%s: %d records, %v", query, len(records), err)
+		}
+	}
+	for query, want := range map[string]string{"format=csv": "text/csv", "format=json": "application/json"} {
+		for _, accept := range []string{"*/*", "application/json", "text/csv"} {
+			r := e.do(call{method: "GET", path: "/history?limit=1&" + query, header: http.Header{"Accept": {accept}}})
+			if r.status != 200 || !strings.HasPrefix(r.header.Get("Content-Type"), want) {
+				t.Errorf("%s with %s: %d, %s", query, accept, r.status, r.header.Get("Content-Type"))
+			}
 		}
 	}
 	_, next := e.get("/history?limit=500").pastNumbers()
