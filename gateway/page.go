@@ -19,7 +19,11 @@ var pageFiles embed.FS
 
 // pagePaths are where the one page stands; which of its parts is shown there,
 // web/src/pages.ts says.
-var pagePaths = []string{"/", "/console", "/supervisor", "/admin", "/display", "/checkin/:queue", "/ticket"}
+var pagePaths = []string{
+	"/", "/console", "/display", "/checkin/:queue", "/ticket", "/supervisor", "/supervisor/history", "/supervisor/queues/:queue",
+	"/admin", "/admin/queues", "/admin/queues/:queue", "/admin/users", "/admin/users/:user", "/admin/cluster", "/admin/dead-letters",
+	"/admin/audit", "/admin/people",
+}
 
 // pagePolicy lets the pages load nothing but what this host serves, from files:
 // no script or style that somebody could slip into their text runs. The one

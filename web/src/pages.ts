@@ -19,8 +19,8 @@ const operators: Level[] = ['attendant', 'supervisor', 'admin'];
 
 export const pages: Page[] = [
   { path: /^\/console$/, load: () => import('./pages/Console.svelte'), texts: ['console'], levels: operators, bar: 'console' },
-  { path: /^\/supervisor$/, load: () => import('./pages/Supervisor.svelte'), texts: ['supervise'], levels: ['supervisor', 'admin'], bar: 'supervisor' },
-  { path: /^\/admin$/, load: () => import('./pages/Admin.svelte'), texts: ['supervise'], levels: ['admin'], bar: 'admin' },
+  { path: /^\/supervisor(\/history|\/queues\/[a-z0-9-]+)?$/, load: () => import('./pages/Supervisor.svelte'), texts: ['supervise', 'forms'], levels: ['supervisor', 'admin'], bar: 'supervisor' },
+  { path: /^\/admin(\/(queues|users)(\/[a-z0-9-]+)?|\/(cluster|dead-letters|audit|people))?$/, load: () => import('./pages/Admin.svelte'), texts: ['admin', 'forms'], levels: ['supervisor', 'admin'], bar: 'admin' },
   { path: /^\/display$/, load: () => import('./pages/Display.svelte'), texts: ['display'] },
   { path: /^\/checkin\/[a-z0-9-]+$/, load: () => import('./pages/CheckIn.svelte'), texts: ['visit'] },
   { path: /^\/ticket$/, load: () => import('./pages/Ticket.svelte'), texts: ['visit'] },

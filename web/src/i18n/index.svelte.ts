@@ -1,6 +1,8 @@
+import type adminTexts from './en/admin';
 import type common from './en/common';
 import type consoleTexts from './en/console';
 import type displayTexts from './en/display';
+import type formTexts from './en/forms';
 import type superviseTexts from './en/supervise';
 import type visitTexts from './en/visit';
 
@@ -15,6 +17,8 @@ export interface Texts {
   display: typeof displayTexts;
   visit: typeof visitTexts;
   supervise: typeof superviseTexts;
+  admin: typeof adminTexts;
+  forms: typeof formTexts;
 }
 export type Area = keyof Texts;
 
@@ -69,6 +73,8 @@ export const t: Texts = {
   get display() { return language.texts.display; },
   get visit() { return language.texts.visit; },
   get supervise() { return language.texts.supervise; },
+  get admin() { return language.texts.admin; },
+  get forms() { return language.texts.forms; },
 };
 
 /** A number as the language writes it. */
@@ -89,6 +95,18 @@ export function span(ms: number): string {
     new Intl.NumberFormat(language.locale, { style: 'unit', unit: u, unitDisplay: 'short' }).format(n);
   if (minutes < 1) return `< ${unit(1, 'minute')}`;
   return minutes < 60 ? unit(minutes, 'minute') : `${unit(Math.floor(minutes / 60), 'hour')} ${unit(minutes % 60, 'minute')}`;
+}
+
+/** A share of one, in per cent. */
+export const share = (n: number) => new Intl.NumberFormat(language.locale, { style: 'percent', maximumFractionDigits: 0 }).format(n);
+
+/** A span of time to the second, as a clock shows it: 4:05, or 1:04:05. */
+export function stopwatch(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const two = (n: number) => String(n).padStart(2, '0');
+  const hours = Math.floor(seconds / 3600);
+  const rest = `${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+  return hours > 0 ? `${hours}:${rest}` : rest.replace(/^0/, '');
 }
 
 /** Picks by the plural form that a number takes in the texts' own language. */

@@ -1,5 +1,1 @@
-import type en from '../en/supervise';
-
-export default {
-  title: 'supervise',
-} satisfies typeof en;
+export { default } from '../en/supervise';
