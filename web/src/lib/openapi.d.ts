@@ -5147,6 +5147,8 @@ export interface operations {
                 from?: string;
                 /** @description Only tickets with a `finished_at` before this moment, a time after RFC 3339; not before `from`. */
                 to?: string;
+                /** @description The form of the answer, for links, which can send no header. Goes before `Accept`. */
+                format?: "json" | "csv";
                 /** @description The most items of a page. */
                 limit?: components["parameters"]["Limit"];
                 /** @description The `next` of the page before. It has no meaning but this. */
