@@ -349,6 +349,48 @@ export interface paths {
         patch: operations["updateQueue"];
         trace?: never;
     };
+    "/api/v1/cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See the nodes, and where queues live
+         * @description The members of the cluster as this node knows them, and a page of the queues with the node on which each lives, or
+         *     would if somebody asked for it. A node that is alone is the only one. For admins.
+         */
+        get: operations["getCluster"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the keys of both rings
+         * @description What is known of the keys of the ring that protects data and of the one that signs tokens, but nothing of the keys
+         *     themselves. Of a key that is missing in this node's ring, what it protects cannot be opened here. For admins.
+         */
+        get: operations["listRingKeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/overview": {
         parameters: {
             query?: never;
@@ -751,6 +793,65 @@ export interface paths {
          * @description Calls the ticket at position 1 to the user, at the desk that is named. For attendants of the queue and above.
          */
         post: operations["callNext"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queues/{queue}/tickets/{ticket}/trail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The queue's id. What cannot be an id is 404 `queue_not_found` like any unknown one.
+                 * @example passports
+                 */
+                queue: components["parameters"]["Queue"];
+                /**
+                 * @description The ticket's id. What cannot be an id is 404 `ticket_not_found` like any unknown one.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                ticket: components["parameters"]["Ticket"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read a ticket with its trail
+         * @description The ticket as it stands now, and the events that it has had in its queue. A finished ticket answers for at least 24
+         *     hours; then `/history/{ticket}` has it. For every level but viewers.
+         */
+        get: operations["getTrail"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queues/{queue}/attendants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The queue's id. What cannot be an id is 404 `queue_not_found` like any unknown one.
+                 * @example passports
+                 */
+                queue: components["parameters"]["Queue"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List who may serve in a queue
+         * @description The users who may call and serve tickets of this queue, by their ids, so that a screen can name who did what. For
+         *     attendants of the queue and above.
+         */
+        get: operations["listAttendants"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1883,6 +1984,87 @@ export interface components {
                 served_today: number;
                 /** @description Share of today's waits that were within target; null without a target, or where no wait has ended today. */
                 within_target_today: number | null;
+            }[];
+            /** @description The value of `after` for the next page; null on the last one. */
+            next: string | null;
+        };
+        /** @description The nodes, and one page of queues. */
+        Cluster: {
+            /** @description The members, in the order of their addresses. */
+            nodes: {
+                /** @description The node's id for as long as it is a member. It has a new one when it joins again. */
+                id: string;
+                /** @description Where the other nodes reach it; null where it is alone. */
+                address: string | null;
+                /** @description What it does. */
+                roles: ("gateway" | "actors" | "ingest")[];
+                /**
+                 * Format: date-time
+                 * @description When it joined, by its own clock; null where it is of a version that does not tell.
+                 */
+                since: string | null;
+                /** @description Whether it is leaving, and its queues go to others. */
+                leaving: boolean;
+                /** @description Whether it is the one that answers. */
+                this: boolean;
+            }[];
+            /** @description The queues of this page, in the order of their ids. */
+            items: {
+                /** @description The queue's id. */
+                queue: string;
+                /** @description The id of its node; null where no member hosts queues. */
+                node: string | null;
+            }[];
+            /** @description The value of `after` for the next page; null on the last one. */
+            next: string | null;
+        };
+        /** @description The keys of both rings. */
+        RingKeyList: {
+            /** @description The keys, those of data first, the newest first. */
+            items: {
+                /** @description The key's id. */
+                id: string;
+                /**
+                 * @description What the ring is for.
+                 * @enum {string}
+                 */
+                ring: "data" | "token";
+                /**
+                 * @description `first` wraps or signs; `needed` must stay in the ring; `spare` may be taken out of every ring; `missing`
+                 *     is not in this node's ring and should be.
+                 * @enum {string}
+                 */
+                state: "first" | "needed" | "spare" | "missing";
+                /** @description Why it must stay, in words; null where it is the first one, or need not. */
+                needed_for: string | null;
+                /**
+                 * Format: date-time
+                 * @description When a node first had it; null where none has told of it yet.
+                 */
+                first_seen: string | null;
+                /**
+                 * Format: date-time
+                 * @description When it was last the first key of a node; null where it never was.
+                 */
+                last_first: string | null;
+                /** @description How many data keys it wraps. */
+                data_keys: number;
+                /** @description How many users' names and addresses it has sealed. */
+                users: number;
+            }[];
+            /** @description There is one page. */
+            next: null;
+        };
+        /** @description One page of users who may serve in a queue. */
+        AttendantList: {
+            /** @description The users of this page, in the order of their ids. */
+            items: {
+                /** @description The user's id. */
+                id: string;
+                /** @description What the user is called. */
+                name: string;
+                /** @description How many active tickets of this queue the user has. Null for attendants, who need not know. */
+                active: number | null;
             }[];
             /** @description The value of `after` for the next page; null on the last one. */
             next: string | null;
@@ -3494,6 +3676,62 @@ export interface operations {
             default: components["responses"]["Other"];
         };
     };
+    getCluster: {
+        parameters: {
+            query?: {
+                /** @description The most items of a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next` of the page before. It has no meaning but this. */
+                after?: components["parameters"]["After"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The nodes, and one page of queues. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cluster"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    listRingKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keys. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RingKeyList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
     overview: {
         parameters: {
             query?: {
@@ -4458,6 +4696,83 @@ export interface operations {
             422: components["responses"]["InvalidCommand"];
             429: components["responses"]["RateLimited"];
             503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    getTrail: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The queue's id. What cannot be an id is 404 `queue_not_found` like any unknown one.
+                 * @example passports
+                 */
+                queue: components["parameters"]["Queue"];
+                /**
+                 * @description The ticket's id. What cannot be an id is 404 `ticket_not_found` like any unknown one.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                ticket: components["parameters"]["Ticket"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ticket and its trail. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrailedTicket"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["TicketNotFound"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    listAttendants: {
+        parameters: {
+            query?: {
+                /** @description The most items of a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next` of the page before. It has no meaning but this. */
+                after?: components["parameters"]["After"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The queue's id. What cannot be an id is 404 `queue_not_found` like any unknown one.
+                 * @example passports
+                 */
+                queue: components["parameters"]["Queue"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of users. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttendantList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["QueueNotFound"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
             default: components["responses"]["Other"];
         };
     };

@@ -1,1 +1,0 @@
-import{f as e,m as t}from"./disclose-version-CZnTNW2y.js";var n=t(`<h1>Display</h1>`);function r(t){var r=n();e(t,r)}export{r as default};

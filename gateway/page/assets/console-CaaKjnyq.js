@@ -1,1 +1,0 @@
-var e={title:`console`};export{e as default};

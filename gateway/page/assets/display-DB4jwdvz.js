@@ -1,1 +1,0 @@
-var e={title:`display`};export{e as default};

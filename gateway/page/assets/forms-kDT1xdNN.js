@@ -1,0 +1,1 @@
+export{t as default}from"./forms-BvS79SD_.js";

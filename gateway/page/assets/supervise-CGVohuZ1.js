@@ -1,1 +1,0 @@
-var e={title:`supervise`};export{e as default};

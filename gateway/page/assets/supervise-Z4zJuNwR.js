@@ -1,0 +1,1 @@
+export{t as default}from"./supervise-ByocN_l9.js";
