@@ -270,7 +270,7 @@ func (n *Node) takeOver() {
 func (n *Node) startGateway(context.Context) (err error) {
 	n.erasing = newErasing(n)
 	o := gateway.Options{
-		People: people{n.directory, n.erasing.wake}, Cluster: members{n}, Keys: rings{n},
+		People: people{n.directory, n.erasing.wake}, Cluster: members{n}, Keys: rings{n}, Attempts: attempts{n.directory},
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,

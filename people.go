@@ -71,3 +71,20 @@ func (a keyStore) AddKey(ctx context.Context, k gateway.APIKey, e gateway.AuditE
 func (a keyStore) DropKey(ctx context.Context, userID, id string, e gateway.AuditEntry) error {
 	return adapted(a.d.DropKey(ctx, userID, id, directory.AuditEntry(e)))
 }
+
+// attempts is the directory as the gateway wants it for failed logins.
+type attempts struct{ d *directory.Directory }
+
+func (a attempts) Begin(ctx context.Context, email, address string) (gateway.Login, error) {
+	l, err := a.d.BeginLogin(ctx, email, address, directory.LoginLimits{
+		OfEmail: gateway.FailuresOfEmail, OfAddress: gateway.FailuresOfAddress, Within: gateway.ThrottleWindow,
+	})
+	return gateway.Login(l), err
+}
+
+func (a attempts) End(ctx context.Context, attempt string, failed bool) error {
+	if failed {
+		return a.d.FailLogin(ctx, attempt)
+	}
+	return a.d.EndLogin(ctx, attempt)
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"nowserving/actors/queue"
+	"nowserving/gateway"
 	"nowserving/messages"
 	"nowserving/persistence/directory"
 )
@@ -41,6 +42,9 @@ func (r *retention) Run(ctx context.Context) error {
 		held := underLease(ctx, r.d, "retention", r.holder, func(ctx context.Context) {
 			if _, err := r.d.SweepRefresh(ctx, r.now()); err != nil && ctx.Err() == nil {
 				r.log.Warn("what is left of old logins is kept for longer, for now", "error", err)
+			}
+			if _, err := r.d.SweepLogins(ctx, r.now().Add(-2*gateway.ThrottleWindow)); err != nil && ctx.Err() == nil {
+				r.log.Warn("old logins that failed are kept for longer, for now", "error", err)
 			}
 			if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
 				r.log.Warn("personal data is kept for longer than it should be, for now", "error", err)

@@ -35,6 +35,7 @@ type Auth struct {
 	apiKeys   APIKeys
 	asking    chan struct{} // has room for those who ask for API keys at once
 	throttle  *throttle
+	attempts  Attempts
 	seen      *tokenCache
 	ended     *ended
 	changed   chan struct{} // a change was made here
@@ -45,7 +46,7 @@ type Auth struct {
 func newAuth(o *Options) *Auth {
 	return &Auth{
 		keys: o.TokenKeys, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
-		apiKeys: o.APIKeys, asking: make(chan struct{}, keysAsked), throttle: newThrottle(o.Now), seen: newTokenCache(),
+		apiKeys: o.APIKeys, asking: make(chan struct{}, keysAsked), throttle: newThrottle(o.Now), attempts: o.Attempts, seen: newTokenCache(),
 		ended: newEnded(o.Now()), changed: make(chan struct{}, 1),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), // one, so that no token can choose

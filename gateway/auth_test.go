@@ -81,14 +81,14 @@ func TestFailedLoginsAreThrottled(t *testing.T) {
 	e := start(t)
 	e.addLogin("ann@example.org")
 	for _, email := range []string{"ann@example.org", "nobody@example.org"} { // alike, whoever exists
-		for range failuresOfEmail {
+		for range FailuresOfEmail {
 			e.login(email, "wrong").want(401, "bad_credentials")
 		}
 		if r := e.login(strings.ToUpper(email), password).want(429, "too_many_attempts"); !strings.HasPrefix(r.header.Get("Retry-After"), "8") && r.header.Get("Retry-After") != "900" {
 			t.Errorf("Retry-After %q", r.header.Get("Retry-After"))
 		}
 	}
-	e.skew.Add(int64(throttleWindow))
+	e.skew.Add(int64(ThrottleWindow))
 	e.login("ann@example.org", password).want(200, "")
 }
 
@@ -101,7 +101,7 @@ func TestThrottleCountsWhatIsUnderWay(t *testing.T) {
 	late := make(chan bool)
 	go func() {
 		end, wait, err := f.begin(context.Background(), throttleKey{1})
-		late <- end == nil && wait == throttleWindow && err == nil
+		late <- end == nil && wait == ThrottleWindow && err == nil
 	}()
 	end1(true)
 	end2(true)

@@ -174,6 +174,7 @@ type Options struct {
 	Cluster   Cluster
 	Keys      Keys
 	Passwords Passwords
+	Attempts  Attempts
 	Sealer    Sealer
 	TokenKeys []TokenKey // the first one signs, all verify
 	LinkKeys  []TokenKey // for the tokens of tickets; the first one seals, all open

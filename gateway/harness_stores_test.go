@@ -123,3 +123,20 @@ func statisticsOf(s directory.Statistics) Statistics {
 		Wait: Durations(s.Wait), Handle: Durations(s.Handle), Within: s.Within,
 	}
 }
+
+// attempts is the directory as the gateway wants it for failed logins.
+type attempts struct{ d *directory.Directory }
+
+func (a attempts) Begin(ctx context.Context, email, address string) (Login, error) {
+	l, err := a.d.BeginLogin(ctx, email, address, directory.LoginLimits{
+		OfEmail: FailuresOfEmail, OfAddress: FailuresOfAddress, Within: ThrottleWindow,
+	})
+	return Login(l), err
+}
+
+func (a attempts) End(ctx context.Context, attempt string, failed bool) error {
+	if failed {
+		return a.d.FailLogin(ctx, attempt)
+	}
+	return a.d.EndLogin(ctx, attempt)
+}

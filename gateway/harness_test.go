@@ -117,7 +117,7 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 		Queues: e.queues, Directory: directoryOf{e.dir}, Users: userStore{e.dir}, APIKeys: keyStore{e.dir}, History: historyOf{e.dir}, People: peopleOf{e}, Passwords: directory.NewHasher(),
 		Sealer: seal.NewDataKeys(ring, e.dir, log, e.now),
 		Log:    log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
-		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now), CheckInRate: 10, Cluster: nodesOf{}, Keys: keysOf{},
+		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now), CheckInRate: 10, Cluster: nodesOf{}, Keys: keysOf{}, Attempts: attempts{e.dir},
 	}
 	for _, k := range ring.SubKey("access-token") {
 		o.TokenKeys = append(o.TokenKeys, TokenKey(k))

@@ -43,12 +43,18 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 	case err != nil:
 		return unavailable("Too many logins are under way.")
 	case end == nil:
-		p := newProblem(codeTooManyAttempts, "Too many logins failed. Try again later.")
-		p.retryAfter = int(math.Ceil(max(wait, time.Second).Seconds()))
-		return p
+		return tooManyAttempts(wait)
 	}
 	failed := false
 	defer func() { end(failed) }() // after a panic too: it must not count as under way for ever
+	everywhere, wait, err := g.auth.beginEverywhere(ctx, *email, g.clientAddr(c))
+	switch {
+	case err != nil:
+		return unavailable("Too many logins are under way.")
+	case wait > 0:
+		return tooManyAttempts(wait)
+	}
+	defer func() { everywhere(failed) }()
 	s, p := g.auth.login(ctx, *email, *password)
 	failed = p != nil && p.Code == codeBadCredentials
 	if p != nil {
@@ -58,6 +64,12 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 		return g.sendCookies(c, s)
 	}
 	return g.sendSession(c, s)
+}
+
+func tooManyAttempts(wait time.Duration) *problem {
+	p := newProblem(codeTooManyAttempts, "Too many logins failed. Try again later.")
+	p.retryAfter = int(math.Ceil(max(wait, time.Second).Seconds()))
+	return p
 }
 
 // login does the same work whether or not somebody has the address.

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
@@ -12,9 +13,9 @@ import (
 
 // Bounds of failed logins; the contract's.
 const (
-	throttleWindow    = 15 * time.Minute
-	failuresOfEmail   = 10
-	failuresOfAddress = 100
+	ThrottleWindow    = 15 * time.Minute
+	FailuresOfEmail   = 10
+	FailuresOfAddress = 100
 	// maxThrottled bounds the memory of each of the two; the one that was
 	// touched least recently is forgotten first.
 	maxThrottled = 50_000
@@ -28,7 +29,7 @@ type throttle struct {
 
 func newThrottle(now func() time.Time) *throttle {
 	return &throttle{
-		emails: newFailures(now, failuresOfEmail), addresses: newFailures(now, failuresOfAddress),
+		emails: newFailures(now, FailuresOfEmail), addresses: newFailures(now, FailuresOfAddress),
 	}
 }
 
@@ -45,6 +46,63 @@ func (t *throttle) begin(ctx context.Context, email string, from netip.Addr) (en
 		return nil, wait, err
 	}
 	return func(failed bool) { endEmail(failed); endAddress(failed) }, 0, nil
+}
+
+// Login is what an Attempts says of a login: exactly one of the three.
+type Login struct {
+	Attempt string
+	Wait    time.Duration // so many have failed that none may be made for so long
+	Busy    bool          // so many are under way that it must wait for them
+}
+
+// Attempts counts failed logins over all nodes.
+type Attempts interface {
+	Begin(ctx context.Context, email, address string) (Login, error)
+	// End ends an attempt that may be made.
+	End(ctx context.Context, attempt string, failed bool) error
+}
+
+const (
+	// attemptsWithin bounds one look at what other nodes count. Where it cannot be
+	// known, this node's own count is what holds.
+	attemptsWithin = time.Second
+	attemptsAgain  = 50 * time.Millisecond
+)
+
+// beginEverywhere is begin over all nodes.
+func (a *Auth) beginEverywhere(ctx context.Context, email string, from netip.Addr) (end func(failed bool), wait time.Duration, err error) {
+	for {
+		look, cancel := context.WithTimeout(ctx, attemptsWithin)
+		login, err := a.attempts.Begin(look, email, network(from))
+		cancel()
+		switch {
+		case err != nil:
+			a.log.Warn("failed logins are counted by this node alone for now", "error", err)
+			return func(bool) {}, 0, nil
+		case login.Wait > 0:
+			return nil, login.Wait, nil
+		case !login.Busy:
+			return func(failed bool) { a.endEverywhere(login.Attempt, failed) }, 0, nil
+		}
+		// Those who came at once give way to each other; they must not come at once again.
+		timer := time.NewTimer(attemptsAgain/2 + rand.N(attemptsAgain)) //nolint:gosec // jitter is no secret
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, 0, ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// endEverywhere has its own time: a client that goes away must not be one that
+// has not failed. What cannot be written counts as failed.
+func (a *Auth) endEverywhere(attempt string, failed bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), attemptsWithin)
+	defer cancel()
+	if err := a.attempts.End(ctx, attempt, failed); err != nil {
+		a.log.Info("the end of a login was not counted; it counts as failed", "error", err)
+	}
 }
 
 // network is what counts as one address: of IPv6 the 64 bits that one customer
@@ -88,11 +146,11 @@ func (f *failures) begin(ctx context.Context, key throttleKey) (end func(failed 
 	for {
 		f.mu.Lock()
 		c, now := f.touch(key), f.now()
-		for len(c.at) > 0 && !c.at[0].Add(throttleWindow).After(now) {
+		for len(c.at) > 0 && !c.at[0].Add(ThrottleWindow).After(now) {
 			c.at = c.at[1:]
 		}
 		if len(c.at) >= f.limit {
-			wait := c.at[0].Add(throttleWindow).Sub(now)
+			wait := c.at[0].Add(ThrottleWindow).Sub(now)
 			f.mu.Unlock()
 			return nil, wait, nil
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -61,7 +62,7 @@ func TestLoginTellsNobodyWhoExists(t *testing.T) {
 	// Held back they are alike too, and nothing is checked any more.
 	first = nil
 	for _, email := range []string{"nobody@example.org", "ann@example.org", "out@example.org"} {
-		for n := range failuresOfEmail { // some of them have failed before
+		for n := range FailuresOfEmail { // some of them have failed before
 			if r := e.login(email, "wrong"); r.status != 401 && r.status != 429 {
 				t.Fatalf("try %d: %d %s", n, r.status, r.body)
 			}
@@ -88,7 +89,7 @@ func TestLoginsAtOnceAreThrottled(t *testing.T) {
 	e.addLogin("ann@example.org")
 	var all sync.WaitGroup
 	var refused, held atomic.Int32
-	for range 3 * failuresOfEmail {
+	for range 3 * FailuresOfEmail {
 		all.Go(func() {
 			switch r := e.login("ann@example.org", "wrong"); r.status {
 			case http.StatusUnauthorized:
@@ -101,7 +102,7 @@ func TestLoginsAtOnceAreThrottled(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if refused.Load() != failuresOfEmail || held.Load() != 2*failuresOfEmail || w.checks.Load() != failuresOfEmail {
+	if refused.Load() != FailuresOfEmail || held.Load() != 2*FailuresOfEmail || w.checks.Load() != FailuresOfEmail {
 		t.Errorf("%d were refused, %d held back, %d passwords checked", refused.Load(), held.Load(), w.checks.Load())
 	}
 }
@@ -114,7 +115,7 @@ func TestAddressIsThrottled(t *testing.T) {
 	for _, c := range []struct{ from, neighbour, other string }{
 		{"192.0.2.1", "192.0.2.1", "192.0.2.2"}, {"2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"},
 	} {
-		for i := range failuresOfAddress - 1 { // as the login does it, without the work for it
+		for i := range FailuresOfAddress - 1 { // as the login does it, without the work for it
 			end, _, err := e.gateway.auth.throttle.begin(t.Context(), fmt.Sprint(c.from, i), netip.MustParseAddr(c.from))
 			if end == nil {
 				t.Fatal(i, err)
@@ -128,7 +129,7 @@ func TestAddressIsThrottled(t *testing.T) {
 		}
 		e.login("ann@example.org", password, "X-Forwarded-For", c.other).want(200, "")
 	}
-	e.skew.Add(int64(throttleWindow))
+	e.skew.Add(int64(ThrottleWindow))
 	e.login("ann@example.org", password, "X-Forwarded-For", "192.0.2.1").want(200, "")
 }
 
@@ -139,11 +140,64 @@ func TestOnlyFailuresCount(t *testing.T) {
 	e := start(t, func(o *Options) { o.Passwords = w })
 	e.addLogin("ann@example.org")
 	w.broken.Store(true)
-	for range failuresOfEmail + 1 {
+	for range FailuresOfEmail + 1 {
 		e.login("ann@example.org", password).want(500, "internal")
 	}
 	w.broken.Store(false)
-	for range failuresOfEmail + 1 {
+	for range FailuresOfEmail + 1 {
 		e.login("ann@example.org", password).want(200, "")
 	}
+}
+
+// uncounted is a count of all nodes that cannot be had.
+type uncounted struct{}
+
+func (uncounted) Begin(context.Context, string, string) (Login, error) {
+	return Login{}, errors.New("away")
+}
+func (uncounted) End(context.Context, string, bool) error { return errors.New("away") }
+
+// What has failed on other nodes counts here.
+func TestLoginsFailOverAllNodes(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.addLogin("ann@example.org")
+	fail := func(email, address string) {
+		t.Helper()
+		l, err := attempts{e.dir}.Begin(t.Context(), email, address)
+		if err != nil || l.Attempt == "" {
+			t.Fatal(l, err)
+		}
+		if err := (attempts{e.dir}).End(t.Context(), l.Attempt, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range FailuresOfEmail - 1 {
+		fail("ann@example.org", "elsewhere")
+	}
+	e.login("ann@example.org", password).want(200, "")
+	e.login("ANN@example.org", "wrong").want(401, "bad_credentials")
+	if wait := e.login("ann@example.org", password).want(429, "too_many_attempts").header.Get("Retry-After"); wait < "600" || wait > "900" {
+		t.Errorf("%s", wait)
+	}
+	for i := range FailuresOfAddress - 1 {
+		fail(fmt.Sprint(i), "127.0.0.1")
+	}
+	e.addLogin("bob@example.org")
+	e.login("bob@example.org", password).want(429, "too_many_attempts")
+	e.skew.Add(int64(ThrottleWindow))
+	e.login("ann@example.org", password).want(200, "")
+	e.login("bob@example.org", password).want(200, "")
+}
+
+// Where they cannot be counted, people can log in, and this node counts.
+func TestLoginsWhileNobodyCounts(t *testing.T) {
+	t.Parallel()
+	e := start(t, func(o *Options) { o.Attempts = uncounted{} })
+	e.addLogin("ann@example.org")
+	for range FailuresOfEmail {
+		e.login("ann@example.org", password).want(200, "")
+		e.login("ann@example.org", "wrong").want(401, "bad_credentials")
+	}
+	e.login("ann@example.org", password).want(429, "too_many_attempts")
 }

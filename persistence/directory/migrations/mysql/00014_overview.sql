@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS login_attempts (
     email   BINARY(32)  NOT NULL,
     address BINARY(32)  NOT NULL,
     at_ms   BIGINT      NOT NULL,
+    failed  BOOLEAN     NOT NULL,
     KEY login_attempts_email (email, at_ms),
     KEY login_attempts_address (address, at_ms),
     KEY login_attempts_at (at_ms)

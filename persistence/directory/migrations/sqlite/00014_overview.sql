@@ -13,7 +13,8 @@ CREATE TABLE login_attempts (
     id      TEXT    NOT NULL PRIMARY KEY,
     email   BLOB    NOT NULL,
     address BLOB    NOT NULL,
-    at_ms   INTEGER NOT NULL
+    at_ms   INTEGER NOT NULL,
+    failed  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX login_attempts_email ON login_attempts (email, at_ms);
 CREATE INDEX login_attempts_address ON login_attempts (address, at_ms);
