@@ -215,6 +215,7 @@ type Gateway struct {
 	signIn    *signIn // nil: without
 	links     *links
 	checkIns  *pace
+	looks     *looks
 	misses    *pace // public queues asked for that are not there
 	newEpoch  func() string
 	live      *live // nil until StartSessions
@@ -243,7 +244,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log, unopened: &unopened{log: o.Log, now: o.Now}},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), signIn: newSignIn(o.OIDC), newEpoch: o.NewEpoch,
-		links: links, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress),
+		links: links, looks: &looks{now: o.Now}, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress),
 		options: o, room: maxConnections,
 	}
 	g.app = fiber.New(fiber.Config{

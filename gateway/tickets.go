@@ -142,6 +142,8 @@ func (g *Gateway) sendTicket(c *fiber.Ctx, who *Principal, action Action, writte
 	if view.Problem != nil {
 		return problemOf(view.Problem)
 	}
+	name := idText(view.Tickets[0].Ticket.Id)
+	g.auditLook(c.UserContext(), who, g.clientAddr(c), id, name, map[string]any{"ticket": name}, view.Tickets)
 	setVersion(c, view.Version)
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return written(dst, id, view.Tickets[0]) })
 }
@@ -162,6 +164,10 @@ func (g *Gateway) listTickets(c *fiber.Ctx, who *Principal) error {
 	view := g.queues.Read(c.UserContext(), &messages.Read{Queue: id, Question: &messages.Read_List{List: list}})
 	if view.Problem != nil {
 		return problemOf(view.Problem)
+	}
+	if state := queue.TicketState(list.States[0]); state.Finished() { // which stands alone in a list
+		what := state.String() + " " + list.Number + " " + string(list.After.GetId())
+		g.auditLook(c.UserContext(), who, g.clientAddr(c), id, what, map[string]any{"state": state.String(), "tickets": len(view.Tickets)}, view.Tickets)
 	}
 	setVersion(c, view.Version)
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
