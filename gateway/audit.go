@@ -76,8 +76,20 @@ type AuditLog struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	waiting []AuditEntry
+	waiting []lateEntry
+	taken   uint64 // late entries that the store took
 }
+
+// lateEntry is one that the store did not take at once.
+type lateEntry struct {
+	AuditEntry
+	failed  bool
+	taken   uint64 // others that had been taken when it failed last
+	refused int    // how often it failed between others that were taken
+}
+
+// auditRefusals is how often the store may refuse an entry while it takes others.
+const auditRefusals = 3
 
 // NewAuditLog makes a log whose Run brings late entries into the store.
 func NewAuditLog(store AuditStore, log *slog.Logger, now func() time.Time) *AuditLog {
@@ -96,14 +108,23 @@ func (l *AuditLog) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditAtEnd)
 			defer cancel()
-			l.catchUp(last)
+			for left := l.late(); left > 0 && last.Err() == nil; left-- { // each is tried once
+				l.catchUp(last)
+			}
 			return nil
 		}
 	}
 }
 
+func (l *AuditLog) late() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting)
+}
+
 // catchUp brings waiting entries into the store, the oldest first, as far as it
-// takes them.
+// takes them. One that it does not take goes to the end: it may be that one alone
+// which it refuses, whatever the reason, and that must hold up no other.
 func (l *AuditLog) catchUp(ctx context.Context) {
 	for {
 		l.mu.Lock()
@@ -113,13 +134,32 @@ func (l *AuditLog) catchUp(ctx context.Context) {
 		}
 		e := l.waiting[0]
 		l.mu.Unlock()
-		if err := l.add(ctx, e); err != nil {
-			return
-		}
+		err := l.add(ctx, e.AuditEntry)
 		l.mu.Lock()
 		l.waiting = l.waiting[1:]
+		gone := err != nil && l.giveUp(&e)
+		switch {
+		case err == nil:
+			l.taken++
+		case !gone:
+			l.waiting = append(l.waiting, e)
+		}
 		l.mu.Unlock()
+		if gone {
+			l.tell(slog.LevelError, "an entry of the audit log stands here alone, for the store refuses it", &e.AuditEntry, err)
+		} else if err != nil {
+			return
+		}
 	}
+}
+
+// giveUp tells whether an entry that has failed is refused while others are not.
+func (l *AuditLog) giveUp(e *lateEntry) bool {
+	if e.failed && l.taken > e.taken {
+		e.refused++
+	}
+	e.failed, e.taken = true, l.taken
+	return e.refused == auditRefusals
 }
 
 func (l *AuditLog) add(ctx context.Context, e AuditEntry) error {
@@ -142,14 +182,18 @@ func (l *AuditLog) keep(ctx context.Context, e AuditEntry) {
 	l.mu.Lock()
 	full := len(l.waiting) >= auditPending
 	if !full {
-		l.waiting = append(l.waiting, e)
+		l.waiting = append(l.waiting, lateEntry{AuditEntry: e})
 	}
 	l.mu.Unlock()
 	level, says := slog.LevelWarn, "an entry of the audit log waits for the database"
 	if full {
 		level, says = slog.LevelError, "an entry of the audit log stands here alone, for too many wait"
 	}
-	l.log.Log(ctx, level, says, "user", e.UserID, "key", e.KeyID, "action", e.Action, "target", e.Target,
+	l.tell(level, says, &e, err)
+}
+
+func (l *AuditLog) tell(level slog.Level, says string, e *AuditEntry, err error) {
+	l.log.Log(context.Background(), level, says, "user", e.UserID, "key", e.KeyID, "action", e.Action, "target", e.Target,
 		"address", e.Address, "at", e.At, "details", string(e.Details), "error", err)
 }
 

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -135,5 +136,23 @@ func testAccessFastClock(t *testing.T, open opener) {
 	check(t, fast.DropFamily(ctx, "b"))
 	if got, _, err := d.AccessChanges(ctx, 0, 10); err != nil || len(got) != 2 {
 		t.Fatal(got, err)
+	}
+}
+
+// testAccessWhileBusy: where all connections are taken, it is still told whose
+// access has ended.
+func testAccessWhileBusy(t *testing.T, open opener) {
+	d, ctx := open(t, clock), t.Context()
+	check(t, d.DropFamily(ctx, "login"))
+	for range d.dialect.db.Stats().MaxOpenConnections {
+		conn, err := d.dialect.db.Conn(ctx)
+		check(t, err)
+		defer conn.Close()
+	}
+	soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	want(t, d.Ping(soon), ErrUnavailable)
+	if changes, reached, err := d.AccessChanges(ctx, 0, 10); err != nil || len(changes) != 1 || reached != 1 {
+		t.Fatal(changes, reached, err)
 	}
 }

@@ -28,6 +28,7 @@ import (
 // dialect is an open database and what is peculiar to it.
 type dialect struct {
 	db        *sql.DB
+	urgent    *sql.DB // the same database over connections that nothing else takes; see AccessChanges
 	gorm      gorm.Dialector
 	oneWriter bool
 	// explain describes a driver's error without any value of a row.
@@ -43,6 +44,7 @@ const (
 	// real one is opened and migrated; it ends with the process that holds it.
 	sqliteLock = "directory.lock"
 
+	urgentConns = 1
 	sqliteConns = 8 // readers work in parallel; more would only wait for disk
 	// How long a statement waits for another process's write, and an opening
 	// process for another's migration.
@@ -87,7 +89,12 @@ func openSQLite(ctx context.Context, dir string) (*dialect, error) {
 	if err := prepareSQLite(ctx, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("directory: %s: %w", path, err), db.Close())
 	}
-	return &dialect{db: db, gorm: sqliteDialector{db}, oneWriter: true, explain: explainSQLite}, nil
+	urgent, err := sql.Open("sqlite", sqliteDSN(path, busyTimeout))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("directory: %w", err), db.Close())
+	}
+	urgent.SetMaxOpenConns(urgentConns)
+	return &dialect{db: db, urgent: urgent, gorm: sqliteDialector{db}, oneWriter: true, explain: explainSQLite}, nil
 }
 
 // prepareSQLite runs under the lock: changing to WAL fails at once, without

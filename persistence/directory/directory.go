@@ -92,11 +92,11 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 		DisableAutomaticPing:   true,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("directory: open: %w", err), dialect.db.Close())
+		return nil, errors.Join(fmt.Errorf("directory: open: %w", err), d.Close())
 	}
 	if d.keys != nil {
 		if err := d.sealPlainUsers(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("directory: seal users: %w", err), dialect.db.Close())
+			return nil, errors.Join(fmt.Errorf("directory: seal users: %w", err), d.Close())
 		}
 	}
 	return d, nil
@@ -106,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 func (d *Directory) Ping(ctx context.Context) error { return d.fail(d.dialect.db.PingContext(ctx)) }
 
 // Close waits for running statements and closes the database.
-func (d *Directory) Close() error { return d.dialect.db.Close() }
+func (d *Directory) Close() error { return errors.Join(d.dialect.db.Close(), d.dialect.urgent.Close()) }
 
 // read is where every query outside a transaction begins.
 func (d *Directory) read(ctx context.Context) *gorm.DB { return d.db.WithContext(ctx) }

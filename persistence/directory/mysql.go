@@ -175,8 +175,12 @@ func openMySQL(ctx context.Context, text string) (*dialect, error) {
 	if err != nil {
 		return nil, err
 	}
+	urgent, err := openPool(c, urgentConns)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return &dialect{
-		db: db, gorm: gormmysql.New(gormmysql.Config{Conn: db, SkipInitializeWithVersion: true}),
+		db: db, urgent: urgent, gorm: gormmysql.New(gormmysql.Config{Conn: db, SkipInitializeWithVersion: true}),
 		explain: explainMySQL, again: lostRace, refused: badValue,
 	}, nil
 }

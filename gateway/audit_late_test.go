@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+// picky takes no entry of some actions, and none at all while it is away.
+type picky struct {
+	AuditStore
+	away  bool
+	never map[string]bool
+	taken []string
+}
+
+func (p *picky) AddAudit(_ context.Context, e AuditEntry) error {
+	if p.away || p.never[e.Action] {
+		return errors.New("not taken")
+	}
+	p.taken = append(p.taken, e.Action)
+	return nil
+}
+
+// An entry that the store refuses for ever holds up no other, and is told of in
+// the log; a store that is away refuses none.
+func TestAuditEntryThatIsRefused(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	store := &picky{away: true, never: map[string]bool{"bad": true, "worse": true}}
+	l := NewAuditLog(store, slog.New(slog.NewTextHandler(&said, nil)), time.Now)
+	ctx := t.Context()
+	for _, action := range []string{"bad", "worse", "a", "b"} {
+		l.keep(ctx, AuditEntry{Action: action})
+	}
+	for range 50 { // for that long it is away
+		l.catchUp(ctx)
+	}
+	if len(l.waiting) != 4 {
+		t.Fatalf("%d entries wait", len(l.waiting))
+	}
+	store.away = false
+	for range 4 {
+		l.catchUp(ctx)
+	}
+	if got := strings.Join(store.taken, " "); got != "a b" && got != "b a" {
+		t.Fatalf("taken are %s", got)
+	}
+	for range 20 { // nothing shows yet that it is their fault
+		l.catchUp(ctx)
+	}
+	if strings.Contains(said.String(), "stands here alone") {
+		t.Fatal(said.String())
+	}
+	for _, action := range strings.Split("c d e f g h", " ") {
+		l.keep(ctx, AuditEntry{Action: action})
+		for range 3 {
+			l.catchUp(ctx)
+		}
+	}
+	if got := strings.Join(store.taken[2:], " "); got != "c d e f g h" || len(l.waiting) != 0 {
+		t.Fatalf("taken are %s, and %d wait", got, len(l.waiting))
+	}
+	l.keep(ctx, AuditEntry{Action: "bad"})
+	l.keep(ctx, AuditEntry{Action: "last"})
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := l.Run(over); err != nil || store.taken[len(store.taken)-1] != "last" {
+		t.Errorf("%v: taken are %v", err, store.taken)
+	}
+	for _, action := range []string{"bad", "worse"} {
+		if n := strings.Count(said.String(), "for the store refuses it\" user=\"\" key=\"\" action="+action+" "); n != 1 {
+			t.Errorf("%s is told of %d times: %s", action, n, said.String())
+		}
+	}
+}
