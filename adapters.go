@@ -53,6 +53,10 @@ func (a users) UserByID(ctx context.Context, id string) (gateway.User, error) {
 	return adaptedUser(u), adapted(err)
 }
 
+func (a users) RehashPassword(ctx context.Context, userID, old, hash string) error {
+	return adapted(a.d.RehashPassword(ctx, userID, old, hash))
+}
+
 func (a users) AddRefresh(ctx context.Context, t gateway.RefreshToken) error {
 	return adapted(a.d.AddRefresh(ctx, directory.RefreshToken(t)))
 }

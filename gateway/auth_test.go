@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/argon2"
 
 	"nowserving/persistence/directory"
 )
@@ -192,4 +194,64 @@ func TestManyQueuesFitAToken(t *testing.T) {
 	e.queue(queues[499])
 	e.addUser("many@example.org", Viewer, queues...)
 	e.ok(call{as: "many@example.org", method: "GET", path: "/queues/" + queues[499]})
+}
+
+// A password that was hashed at lower costs is hashed anew when it is good, and
+// nothing else changes.
+func TestLoginRehashes(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	const weak = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMjM0NTY3OA$"
+	salt, err := base64.RawStdEncoding.DecodeString("c29tZXNhbHQxMjM0NTY3OA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := weak + base64.RawStdEncoding.EncodeToString(argon2.IDKey([]byte(password), salt, 1, 64, 1, 32))
+	user, err := e.dir.CreateUser(t.Context(), directory.User{Email: "ann@example.org", Level: directory.Viewer, PasswordHash: old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := func() string {
+		t.Helper()
+		u, err := e.dir.UserByID(t.Context(), user.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.PasswordHash
+	}
+	e.login("ann@example.org", "wrong").want(401, "bad_credentials")
+	if hash() != old {
+		t.Fatal("a wrong password was kept")
+	}
+	first := e.login("ann@example.org", password).want(200, "")
+	anew := hash()
+	if anew == old || directory.NewHasher().NeedsRehash(anew) {
+		t.Fatal("it was not hashed anew")
+	}
+	e.refresh(first.str("refresh_token")).want(200, "") // the login goes on
+	e.login("ann@example.org", password).want(200, "")
+	if hash() != anew {
+		t.Error("it was hashed once more")
+	}
+	if err := e.dir.RehashPassword(t.Context(), user.ID, old, "other"); err != nil || hash() != anew {
+		t.Error("a hash of before comes back", err)
+	}
+}
+
+// An address that renews logins without end is held up, and no other is.
+func TestRenewalsAreBounded(t *testing.T) {
+	t.Parallel()
+	e := start(t, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	refresh := func(from string) *reply {
+		return e.do(call{as: "-", method: "POST", path: "/auth/refresh", body: `{"refresh_token":"x"}`, header: http.Header{"X-Forwarded-For": {from}}})
+	}
+	for range renewalsOfAddress {
+		e.gateway.renewals.take(netip.MustParseAddr("192.0.2.1"))
+	}
+	if r := refresh("192.0.2.1").want(429, "rate_limited"); r.header.Get("Retry-After") == "" {
+		t.Errorf("%v", r.header)
+	}
+	refresh("192.0.2.2").want(401, "unauthenticated")
+	e.skew.Add(int64(paceWindow))
+	refresh("192.0.2.1").want(401, "unauthenticated")
 }

@@ -59,6 +59,7 @@ var commandSpecs = map[string]*commandSpec{
 // not.
 type commandMeta struct {
 	key     *string // idempotency key
+	scope   string  // what a key counts together with, beside its user and queue
 	ifMatch *string // an entity tag
 	// tooLarge: the body was over its bound and is not there to be looked at.
 	tooLarge bool
@@ -164,7 +165,9 @@ func (b *build) checkMeta(meta commandMeta) {
 	case !validKey(*meta.key):
 		b.add(keyField, "must be 1 to 128 printable ASCII characters")
 	}
-	if meta.ifMatch != nil {
+	if meta.ifMatch != nil && b.source == queue.FromPublic { // or the version could be found out
+		b.add("If-Match", "is for those who may know of versions")
+	} else if meta.ifMatch != nil {
 		version, ok := parseETag(*meta.ifMatch)
 		if !ok {
 			b.add("If-Match", `must be one version in double quotes, such as "118"`)
@@ -225,7 +228,7 @@ func (b *build) identify(meta commandMeta) {
 		return
 	}
 	m.Keyed = true
-	sum := sha256.Sum256([]byte(m.By + "\x00" + *meta.key))
+	sum := sha256.Sum256([]byte(m.By + "\x00" + *meta.key + meta.scope))
 	m.Op = sum[:16]
 	// The action alone: who, where and If-Match are no part of what is asked.
 	action, err := proto.MarshalOptions{Deterministic: true}.Marshal(&messages.Command{Action: m.Action})

@@ -110,6 +110,9 @@ type QueueLine struct {
 type Directory interface {
 	UserByEmail(ctx context.Context, email string) (User, error)
 	UserByID(ctx context.Context, id string) (User, error)
+	// RehashPassword keeps another hash of the same password, unless the password
+	// was changed meanwhile.
+	RehashPassword(ctx context.Context, userID, old, hash string) error
 	AddRefresh(ctx context.Context, t RefreshToken) error
 	// RotateRefresh marks a token as used and keeps the family's next one. A
 	// second use ends the family with ErrReused, but within the grace after the
@@ -139,6 +142,8 @@ type Directory interface {
 type Passwords interface {
 	Hash(ctx context.Context, password string) (string, error)
 	Verify(ctx context.Context, hash, password string) (bool, error)
+	// NeedsRehash tells whether a hash was made with other costs than today's.
+	NeedsRehash(hash string) bool
 }
 
 // Sealer seals personal data for one field of one visit to a queue, and hashes
@@ -216,6 +221,7 @@ type Gateway struct {
 	links     *links
 	checkIns  *pace
 	looks     *looks
+	renewals  *pace // of logins
 	misses    *pace // public queues asked for that are not there
 	newEpoch  func() string
 	live      *live // nil until StartSessions
@@ -244,7 +250,7 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log, unopened: &unopened{log: o.Log, now: o.Now}},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), signIn: newSignIn(o.OIDC), newEpoch: o.NewEpoch,
-		links: links, looks: &looks{now: o.Now}, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress),
+		links: links, looks: &looks{now: o.Now}, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress), renewals: newPace(o.Now, renewalsOfAddress),
 		options: o, room: maxConnections,
 	}
 	g.app = fiber.New(fiber.Config{

@@ -45,6 +45,10 @@ func (a directoryOf) UserByID(ctx context.Context, id string) (User, error) {
 	return userOf(u), adapted(err)
 }
 
+func (a directoryOf) RehashPassword(ctx context.Context, userID, old, hash string) error {
+	return adapted(a.d.RehashPassword(ctx, userID, old, hash))
+}
+
 func (a directoryOf) AddRefresh(ctx context.Context, t RefreshToken) error {
 	return adapted(a.d.AddRefresh(ctx, directory.RefreshToken(t)))
 }

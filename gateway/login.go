@@ -92,6 +92,7 @@ func (a *Auth) login(ctx context.Context, email, password string) (*session, *pr
 	case !good || !known:
 		return nil, newProblem(codeBadCredentials, "No user has this e-mail address and password.")
 	}
+	a.rehash(ctx, &user, password)
 	s, err := a.begin(ctx, user)
 	if err != nil {
 		a.log.Warn("a login could not be kept", "user", user.ID, "error", err)
@@ -100,7 +101,25 @@ func (a *Auth) login(ctx context.Context, email, password string) (*session, *pr
 	return s, nil
 }
 
+// rehash has a password that was good kept at today's costs. It does not matter
+// where that fails.
+func (a *Auth) rehash(ctx context.Context, user *User, password string) {
+	if !a.passwords.NeedsRehash(user.PasswordHash) {
+		return
+	}
+	hash, err := a.passwords.Hash(ctx, password)
+	if err == nil {
+		err = a.directory.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
+	}
+	if err != nil {
+		a.log.Info("a password stays hashed as it was", "user", user.ID, "error", err)
+	}
+}
+
 func (g *Gateway) refresh(c *fiber.Ctx) error {
+	if wait := g.renewals.take(g.clientAddr(c)); wait > 0 {
+		return tooFast("Too many logins were renewed from this address.", wait)
+	}
 	var wrong faults
 	in := g.body(c, &wrong)
 	token := in.text("refresh_token", 1, maxRefresh, false)

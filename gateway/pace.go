@@ -13,6 +13,9 @@ const (
 	// missesOfAddress bounds the asking for queues that are not there: each is
 	// looked for in the journal.
 	missesOfAddress = 300
+	// renewalsOfAddress bounds the renewals of logins, good or not: each asks the
+	// database. Thousands of people behind one address renew theirs four times an hour.
+	renewalsOfAddress = 600
 	// maxPaced bounds the addresses that are remembered; the one that was heard of
 	// least recently is forgotten first.
 	maxPaced = 50_000

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -94,6 +95,9 @@ func (g *Gateway) checkIn(c *fiber.Ctx) error {
 func (g *Gateway) doPublic(c *fiber.Ctx, name, queueID string, args []byte, ticket string, tooLarge bool) (*messages.Answer, *problem) {
 	meta := metaOf(c)
 	meta.tooLarge = tooLarge
+	if meta.key != nil && !randomUUID(*meta.key) {
+		meta.scope = "\x00" + network(g.clientAddr(c))
+	}
 	b, p := g.build(c.UserContext(), name, queueID, args, visitor(queueID), queue.FromPublic, ticket, meta)
 	if p != nil {
 		return nil, p
@@ -106,7 +110,27 @@ func (g *Gateway) doPublic(c *fiber.Ctx, name, queueID string, args []byte, tick
 // must be one that nobody else comes upon.
 func validPublicKey(key string) bool {
 	id, err := uuid.Parse(key)
-	return err == nil && len(key) == 36 && id != uuid.Nil
+	return err == nil && len(key) == 36 && id != uuid.Nil && id != uuid.Max
+}
+
+// randomDigits is how many different digits a random UUID has at least among its
+// last 19: of a hundred million, one has fewer.
+const randomDigits = 5
+
+// randomUUID tells whether nobody else can have come upon a UUID. One that others
+// may have too, of a clock and a machine, or made up by hand, counts together with
+// the network address that it comes from: to share it is to share a ticket and its
+// token. With the address all would count so, but phones change theirs.
+func randomUUID(key string) bool {
+	id, err := uuid.Parse(key)
+	if err != nil || id.Variant() != uuid.RFC4122 || id.Version() != 4 && id.Version() != 7 {
+		return false
+	}
+	digits := make(map[rune]bool)
+	for _, d := range strings.ToLower(key[15:]) { // a version 7 begins with the time
+		digits[d] = true
+	}
+	return len(digits)-1 >= randomDigits // one is the hyphen
 }
 
 // linked finds the ticket of the token in the path, wherever it is by now.

@@ -131,7 +131,12 @@ func TestPublicRefusals(t *testing.T) {
 			t.Errorf("%s complains of %q", body, r.fields())
 		}
 	}
-	for _, key := range []string{"k", strings.Repeat("k", 36), uuid.Nil.String(), strings.ReplaceAll(uuid.NewString(), "-", "")} {
+	for _, tag := range []string{`"1"`, `"2"`, `x`} { // the version is none of theirs
+		if r := e.do(call{as: "-", method: "POST", path: "/public/queues/a/tickets", ifMatch: tag}).want(422, "invalid"); r.fields() != "If-Match" {
+			t.Errorf("complains of %q", r.fields())
+		}
+	}
+	for _, key := range []string{"k", strings.Repeat("k", 36), uuid.Max.String(), uuid.Nil.String(), strings.ReplaceAll(uuid.NewString(), "-", "")} {
 		if r := in("a", "", key).want(422, "invalid"); r.fields() != "Idempotency-Key" {
 			t.Errorf("%q complains of %q", key, r.fields())
 		}
@@ -160,6 +165,41 @@ func TestPublicRefusals(t *testing.T) {
 	e.ok(call{as: "-", method: "DELETE", path: "/public/tickets/" + token})
 	e.ok(call{method: "DELETE", path: "/queues/a"})
 	e.link(token).want(404, "ticket_not_found")
+}
+
+// Keys that two people may come upon give nobody another one's ticket; those
+// that are random are good from wherever they are sent again.
+func TestPublicKeysThatAreNotRandom(t *testing.T) {
+	t.Parallel()
+	e := start(t, func(o *Options) {
+		o.CheckInRate = 1000
+		o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	e.queue("a", `,"public":true`)
+	in := func(from, key string) string {
+		t.Helper()
+		return e.ok(call{as: "-", method: "POST", path: "/public/queues/a/tickets", key: key, header: http.Header{"X-Forwarded-For": {from}}}).str("token")
+	}
+	for _, key := range []string{uuid.NewString(), strings.ToUpper(uuid.NewString()), uuid.Must(uuid.NewV7()).String()} {
+		if in("192.0.2.1", key) != in("198.51.100.7", key) {
+			t.Errorf("%s makes two tickets", key)
+		}
+	}
+	v1, err := uuid.NewUUID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{
+		v1.String(), uuid.NewSHA1(uuid.NameSpaceURL, []byte("x")).String(), "00000000-0000-4000-8000-000000000001",
+		"11111111-1111-4111-8111-111111111111", "3b241101-e2bb-4255-0caf-4136c566a962", "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+	} {
+		if in("192.0.2.1", key) == in("198.51.100.7", key) {
+			t.Errorf("%s gives one's ticket to another", key)
+		}
+		if in("192.0.2.1", key) != in("192.0.2.1", key) {
+			t.Errorf("%s makes two tickets for one", key)
+		}
+	}
 }
 
 func TestTicketTokens(t *testing.T) {

@@ -312,6 +312,14 @@ func (d *Directory) SetPassword(ctx context.Context, id, hash string, audit ...A
 	return err
 }
 
+// RehashPassword replaces a hash by another one of the same password: sessions go
+// on. Where it is not the user's hash any more nothing happens.
+func (d *Directory) RehashPassword(ctx context.Context, id, old, hash string) error {
+	return d.write(ctx, func(tx *gorm.DB) error {
+		return tx.Model(&userRow{}).Where("id = ? AND password_hash = ?", id, old).Update("password_hash", hash).Error
+	})
+}
+
 // DeleteUser removes a user, all its sessions and its API keys. It fails with ErrNotFound or
 // ErrLastAdmin.
 func (d *Directory) DeleteUser(ctx context.Context, id string, audit ...AuditEntry) error {
