@@ -22,6 +22,7 @@ import (
 // Config is everything that a node can be told.
 type Config struct {
 	HTTPAddr    string
+	GRPCAddr    string // empty: off
 	OpsAddr     string // empty: off
 	DataDir     string
 	RedisURL    string // empty: the journal is in the data dir
@@ -69,7 +70,8 @@ type Config struct {
 var settings = []setting{
 	{name: "http-addr", value: "127.0.0.1:8080", usage: "REST, WebSocket and web pages",
 		put: address(func(c *Config) *string { return &c.HTTPAddr })},
-	{name: "grpc-addr", usage: "the gRPC API for other services", put: later},
+	{name: "grpc-addr", usage: "the gRPC API for other services",
+		put: address(func(c *Config) *string { return &c.GRPCAddr })},
 	{name: "ops-addr", usage: "/livez, /readyz, /metrics, /debug/pprof",
 		put: address(func(c *Config) *string { return &c.OpsAddr })},
 	{name: "data-dir", value: "./data", usage: "the embedded stores",
@@ -82,7 +84,7 @@ var settings = []setting{
 		put: address(func(c *Config) *string { return &c.ClusterAddr })},
 	{name: "cluster-name", value: "nowserving", usage: "nodes of one name form one cluster", put: putClusterName},
 	{name: "roles", value: "gateway,actors,ingest", usage: "what this node does", put: putRoles},
-	{name: "tls-cert", usage: "certificate file: HTTPS on --http-addr",
+	{name: "tls-cert", usage: "certificate file: HTTPS on --http-addr, TLS on --grpc-addr",
 		put: text(func(c *Config) *string { return &c.tlsCert })},
 	{name: "tls-key", usage: "its private key's file",
 		put: text(func(c *Config) *string { return &c.tlsKey })},
@@ -127,6 +129,9 @@ func readConfig(args []string, getenv func(string) string) (Config, error) {
 func (c *Config) check() error {
 	if err := c.loadCertificate(); err != nil {
 		return err
+	}
+	if c.GRPCAddr != "" && c.Certificate == nil && !isLoopback(c.GRPCAddr) {
+		return usage("--grpc-addr: %s is not loopback, and without --tls-cert and --tls-key everybody on the way could read it", c.GRPCAddr)
 	}
 	if err := c.checkCluster(); err != nil {
 		return err
@@ -189,9 +194,6 @@ func ring(field func(*Config) **seal.Ring) func(*Config, string) error {
 		return err
 	}
 }
-
-// later refuses what this version cannot do, so that nobody believes it does.
-func later(*Config, string) error { return errors.New("it is not in this version yet") }
 
 func putRedisURL(c *Config, value string) error {
 	if _, err := redis.ParseURL(value); err != nil {

@@ -83,7 +83,8 @@ type Node struct {
 
 	metrics *prometheus.Registry
 	http    net.Listener
-	early   *early // serves http until the gateway does
+	grpc    *gateway.GRPC // nil: without --grpc-addr
+	early   *early        // serves http until the gateway does
 	running sync.WaitGroup
 	failed  chan error
 	// closers undo what Start has done so far, the last one first.
@@ -136,6 +137,9 @@ func (n *Node) listen(context.Context) (err error) {
 		says = "This node is not for clients. Nothing was changed."
 	}
 	n.early = serveEarly(n.http, early, n.health, says)
+	if err := n.listenGRPC(says); err != nil {
+		return err
+	}
 	if n.config.ClusterProvider == providerRedis {
 		member, err := net.Listen("tcp", n.config.ClusterAddr)
 		if err != nil {
@@ -273,7 +277,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		People: people{n.directory, n.erasing.wake}, Cluster: members{n}, Keys: rings{n}, Attempts: attempts{n.directory},
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
-		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), Log: n.log, Now: n.config.Now,
+		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), GRPC: n.grpc, Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate,
 		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now),

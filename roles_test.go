@@ -9,8 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
 	"nowserving/cluster/certtest"
 	"nowserving/gateway/rabbit/rabbittest"
+	v1 "nowserving/messages/nowserving/v1"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
 )
@@ -29,7 +34,7 @@ func TestRolesScaleApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := authority.Write(t, dir, authority.Issue(t, &x509.Certificate{}))
-		return startNode(t, dir, append(args, "--roles", role, "--ops-addr", "127.0.0.1:0", "--cluster-provider", "redis",
+		return startNode(t, dir, append(args, "--roles", role, "--ops-addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--cluster-provider", "redis",
 			"--redis-url", redis, "--database-url", database, "--token-keys", testRing, "--data-keys", testRing,
 			"--cluster-tls-cert", f.Certificate, "--cluster-tls-key", f.Key, "--cluster-tls-ca", f.Authority)...)
 	}
@@ -58,6 +63,10 @@ func TestRolesScaleApart(t *testing.T) {
 			if a := get(t, p.url+path); a.status != http.StatusServiceUnavailable || a.str(t, "code") != "unavailable" || a.header.Get("Retry-After") == "" {
 				t.Errorf("%s of a node without gateway: %d %s", path, a.status, a.body)
 			}
+		}
+		conn, ctx := p.grpcClient(who.token, insecure.NewCredentials())
+		if _, err := v1.NewQueuesClient(conn).GetQueue(ctx, &v1.GetQueueRequest{Queue: "north"}); status.Code(err) != codes.Unavailable {
+			t.Errorf("gRPC of a node without gateway: %v", err)
 		}
 		if a := get(t, p.url+"/livez"); a.status != http.StatusOK {
 			t.Errorf("/livez of a node without gateway: %d", a.status)

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"time"
+
+	"nowserving/gateway"
 )
 
 // asideAfter is how long a node may be without its lease before its sessions
@@ -30,6 +34,32 @@ func (n *Node) serveGateway(run func(string, func(context.Context) error)) (drai
 		return nil
 	})
 	return drained
+}
+
+// listenGRPC serves the gRPC API from now on, as unavailable until the gateway
+// does: on a node that is not for clients to the end.
+func (n *Node) listenGRPC(says string) error {
+	if n.config.GRPCAddr == "" {
+		return nil
+	}
+	ln, err := gateway.Listen(n.config.GRPCAddr)
+	if err != nil {
+		return usage("--grpc-addr: %w", err)
+	}
+	n.grpc = gateway.NewGRPC(gateway.GRPCOptions{TLS: n.tls(), Log: n.log, Ready: n.health.readiness, Closed: says})
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := n.grpc.Serve(ln); err != nil {
+			n.failed <- fmt.Errorf("grpc: %w", err)
+		}
+	})
+	n.closing(func(ctx context.Context) error {
+		n.grpc.Shutdown(ctx) // the gateway has done it, if it served
+		serving.Wait()
+		return nil
+	})
+	n.log.Info("gRPC is served", "address", ln.Addr().String())
+	return nil
 }
 
 // notice is how long the node tells that it leaves.

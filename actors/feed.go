@@ -16,7 +16,7 @@ import (
 // Bounds of feeds.
 const (
 	feedKeeps       = 2_048           // events kept in memory for those who follow closely
-	feedBytes       = 16 << 20        // of them, as they are kept and as they are shown, about
+	feedBytes       = 16 << 20        // of them, as they are kept and in all the ways that they are shown, about
 	feedReadsEvery  = time.Second     // a look at the journal even where no wake-up came
 	feedReadTimeout = 5 * time.Second // of one read of the journal
 )
@@ -128,7 +128,7 @@ type Feed struct {
 // FeedItem is one event, with what it looks like to those who follow.
 type FeedItem struct {
 	Event  *messages.Event
-	frames [2]frame
+	frames [2 * forms]frame
 }
 
 type frame struct {
@@ -142,11 +142,23 @@ func (i *FeedItem) bytes() int {
 	return (1 + len(i.frames)) * (eventBytes + len(t.GetCustomer()) + len(t.GetPayload()))
 }
 
-// Frame renders the event once for all who see it in full, and once for those who do not.
-func (i *FeedItem) Frame(full bool, render func(*messages.Event, bool) []byte) []byte {
-	f := &i.frames[0]
+// Form tells renderings of an event apart: those of one are shared by all whose
+// Renderer makes it.
+type Form int
+
+// The forms.
+const (
+	FormText  Form = iota // WebSocket's
+	FormProto             // gRPC's
+	forms
+)
+
+// Frame renders the event once for all who see it in full, and once for those who
+// do not, in each form.
+func (i *FeedItem) Frame(form Form, full bool, render func(*messages.Event, bool) []byte) []byte {
+	f := &i.frames[2*form]
 	if full {
-		f = &i.frames[1]
+		f = &i.frames[2*form+1]
 	}
 	f.once.Do(func() { f.b = render(i.Event, full) })
 	return f.b

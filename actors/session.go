@@ -66,6 +66,7 @@ type SessionDeps struct {
 	Feeds    *Feeds
 	Journal  Journal
 	Renderer Renderer
+	Form     Form // what the renderer makes
 	Watches  *Watches
 	Log      *slog.Logger
 }
@@ -319,7 +320,7 @@ func (s *session) event(sub *subscription, item *FeedItem) bool {
 	case e.Epoch != sub.epoch || e.Version != sub.version+1:
 		return s.startOver(sub)
 	}
-	s.write(item.Frame(sub.Full, func(e *messages.Event, full bool) []byte {
+	s.write(item.Frame(s.Form, sub.Full, func(e *messages.Event, full bool) []byte {
 		return s.Renderer.Event(sub.Queue, e, full)
 	}))
 	sub.version = e.Version

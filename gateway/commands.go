@@ -17,12 +17,12 @@ import (
 type commandSpec struct {
 	action Action
 	// ofTicket: it is about one ticket, whose id stands in the path over REST
-	// and in the arguments over WebSocket.
+	// and in the arguments over WebSocket and gRPC.
 	ofTicket bool
 	// needsBody: over REST an empty body is malformed.
 	needsBody bool
-	// restOnly: it has no name over WebSocket.
-	restOnly bool
+	// noFrame: it has no name over WebSocket.
+	noFrame bool
 	// public: it is for those who are not logged in, and has a name nowhere else.
 	public bool
 	// decode makes the action of the arguments.
@@ -48,9 +48,9 @@ var commandSpecs = map[string]*commandSpec{
 	"open":      {action: ConfigureQueue, decode: decodeStatus(messages.Status_STATUS_OPEN)},
 	"pause":     {action: ConfigureQueue, decode: decodeStatus(messages.Status_STATUS_PAUSED)},
 	"close":     {action: ConfigureQueue, decode: decodeStatus(messages.Status_STATUS_CLOSED)},
-	"configure": {action: ConfigureQueue, needsBody: true, restOnly: true, decode: decodeConfigure},
-	"create":    {action: ManageQueues, needsBody: true, restOnly: true, decode: decodeCreate},
-	"delete":    {action: ManageQueues, restOnly: true, decode: decodeDelete},
+	"configure": {action: ConfigureQueue, needsBody: true, noFrame: true, decode: decodeConfigure},
+	"create":    {action: ManageQueues, needsBody: true, noFrame: true, decode: decodeCreate},
+	"delete":    {action: ManageQueues, noFrame: true, decode: decodeDelete},
 	"check_in":  {action: VisitPublic, public: true, decode: decodeCheckIn},
 	"leave":     {action: VisitPublic, public: true, ofTicket: true, decode: decodeLeave},
 }
@@ -63,6 +63,8 @@ type commandMeta struct {
 	ifMatch *string // an entity tag
 	// tooLarge: the body was over its bound and is not there to be looked at.
 	tooLarge bool
+	// wrong is what was found wrong before the arguments were decoded.
+	wrong []queue.FieldError
 }
 
 // build is a command that is being made.
@@ -85,7 +87,7 @@ type build struct {
 }
 
 // command makes the message of a command, by its name in the contract, for
-// REST and WebSocket alike: it decodes the arguments, checks access, seals
+// REST, WebSocket and gRPC alike: it decodes the arguments, checks access, seals
 // personal data and makes ids. ticketID comes from the path; it is empty where
 // args name the ticket. A refusal is in the contract's order; one that must
 // give way to "there is no such queue or ticket" asks the queue first.
@@ -99,7 +101,7 @@ func (g *Gateway) command(ctx context.Context, name, queueID string, args []byte
 
 func (g *Gateway) build(ctx context.Context, name, queueID string, args []byte, who *Principal, src queue.Source, ticketID string, meta commandMeta) (*build, *problem) {
 	spec, known := commandSpecs[name]
-	if !known || spec.restOnly && src != queue.FromREST || spec.public != (src == queue.FromPublic) {
+	if !known || spec.noFrame && src == queue.FromWebSocket || spec.public != (src == queue.FromPublic) {
 		return nil, invalid(queue.FieldError{Field: "command", Message: "is not known"})
 	}
 	b := &build{
@@ -126,6 +128,7 @@ func (g *Gateway) build(ctx context.Context, name, queueID string, args []byte, 
 
 // decode makes the message's action and gathers all that is wrong.
 func (b *build) decode(spec *commandSpec, args []byte, pathID string, meta commandMeta) {
+	b.fields = append(b.fields, meta.wrong...)
 	b.args = b.parse(args)
 	if spec.needsBody && b.source == queue.FromREST && len(b.args.members) == 0 && b.refusal == nil && len(args) == 0 {
 		b.refusal = malformed("A JSON object is needed in the body.")
@@ -153,7 +156,7 @@ func (b *build) decode(spec *commandSpec, args []byte, pathID string, meta comma
 func (b *build) checkMeta(meta commandMeta) {
 	keyField := "Idempotency-Key"
 	switch b.source {
-	case queue.FromWebSocket:
+	case queue.FromWebSocket, queue.FromGRPC:
 		keyField = "idempotency_key"
 	case queue.FromAMQP:
 		keyField = "message-id"

@@ -113,6 +113,9 @@ func (g *Gateway) LearnAccess(ctx context.Context) error {
 			if g.live != nil { // page by page: the next one may not come
 				g.live.registry.endVoid(a.ended)
 			}
+			if g.options.GRPC != nil {
+				g.options.GRPC.watches.endVoid(a.ended)
+			}
 		}
 		if len(changes) < followPage {
 			a.ended.known = max(a.ended.known, reached)

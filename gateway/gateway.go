@@ -188,6 +188,7 @@ type Options struct {
 	IndexKeys func() []TokenKey
 	OIDC      *OIDC       // nil: no sign-in at a provider
 	TLS       *tls.Config // nil: without
+	GRPC      *GRPC       // the gRPC API; nil: without
 	Log       *slog.Logger
 	Now       func() time.Time
 	Ready     func() Readiness
@@ -300,7 +301,8 @@ func (g *Gateway) refuseConnection(c *fasthttp.RequestCtx) {
 // App is the HTTP application, for tests and for routes of other packages.
 func (g *Gateway) App() *fiber.App { return g.app }
 
-// Serve serves a listener until Shutdown, even one that came before.
+// Serve serves a listener until Shutdown, even one that came before, and the gRPC
+// API.
 func (g *Gateway) Serve(ln net.Listener) error {
 	if tcp, ok := ln.(*net.TCPListener); ok {
 		ln = newDoor(tcp)
@@ -312,6 +314,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 	}
 	g.listeners = append(g.listeners, ln)
 	g.serving.Unlock()
+	g.options.GRPC.open(g)
 	if g.options.TLS != nil {
 		ln = tls.NewListener(ln, g.options.TLS)
 	}
@@ -334,6 +337,9 @@ func (g *Gateway) Drain(ctx context.Context, notice time.Duration) {
 	g.draining.Store(true)
 	timer := time.NewTimer(notice)
 	defer timer.Stop()
+	var told sync.WaitGroup
+	defer told.Wait()
+	told.Go(func() { g.options.GRPC.drain(ctx) })
 	g.live.leave(ctx)
 	select {
 	case <-timer.C:
@@ -347,6 +353,9 @@ func (g *Gateway) Drain(ctx context.Context, notice time.Duration) {
 func (g *Gateway) StandAside(ctx context.Context, aside bool) {
 	if g.live != nil {
 		g.live.registry.standAside(ctx, aside)
+	}
+	if g.options.GRPC != nil {
+		g.options.GRPC.watches.standAside(ctx, aside)
 	}
 }
 
@@ -364,6 +373,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 			d.shut()
 		}
 	}
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	calls.Go(func() { g.options.GRPC.Shutdown(ctx) })
 	g.live.close(ctx)
 	err := g.app.ShutdownWithContext(ctx)
 	for _, ln := range listeners {

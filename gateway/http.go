@@ -144,19 +144,27 @@ func (g *Gateway) authenticated(handle func(c *fiber.Ctx, who *Principal) error)
 
 // bearerOf gives the token of the Authorization header, empty where there is none.
 func bearerOf(c *fiber.Ctx) string {
-	scheme, token, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
+	return bearerIn(c.Get(fiber.HeaderAuthorization))
+}
+
+func bearerIn(authorization string) string {
+	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
 	return strings.TrimSpace(token)
 }
 
-// clientAddr is where a request came from. Of X-Forwarded-For, the addresses
-// that trusted proxies added are believed, from the right; the first that is
-// no trusted proxy's is the client.
+// clientAddr is where a request came from.
 func (g *Gateway) clientAddr(c *fiber.Ctx) netip.Addr {
-	remote := remoteAddr(c)
-	hops := strings.Split(strings.Join(headerValues(c, fiber.HeaderXForwardedFor), ","), ",")
+	return g.believed(remoteAddr(c), headerValues(c, fiber.HeaderXForwardedFor))
+}
+
+// believed is where what came from remote began. Of X-Forwarded-For, the
+// addresses that trusted proxies added are believed, from the right; the first
+// that is no trusted proxy's is the client.
+func (g *Gateway) believed(remote netip.Addr, forwarded []string) netip.Addr {
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0 && g.trusts(remote); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {

@@ -11,8 +11,9 @@ import (
 )
 
 // Who may do what, as the contract says it and not as the code does: every call
-// of REST and every frame of WebSocket, for every level, in a queue of the
-// user's own and in one that is not. A route or a command without a row fails.
+// of REST and gRPC and every frame of WebSocket, for every level, in a queue of the
+// user's own and in one that is not. A route, a command or a method without a row
+// fails.
 
 const (
 	everyone  = "admin supervisor attendant integration viewer"
@@ -41,7 +42,8 @@ const (
 // of a path is one that was made for the cell.
 type access struct {
 	call    string // method and route
-	command string // the same over WebSocket; without call: only there
+	command string // the same over WebSocket; without call: not over REST
+	rpc     string // the same over gRPC: a method, and its request without queue and ticket
 	who     string
 	foreign foreign
 	ticket  string // what it is about: waiting, called, finished, or own, which the user enqueued
@@ -77,33 +79,34 @@ var accesses = []access{
 	{call: "GET /api/v1/users/:user/keys", who: admins, foreign: none}, {call: "POST /api/v1/users/:user/keys", who: admins, foreign: none, body: `{"name":"x"}`},
 	{call: "DELETE /api/v1/users/:user/keys/:key", who: admins, foreign: none},
 
-	{call: "GET /api/v1/queues", who: everyone, foreign: none},
-	{call: "POST /api/v1/queues", who: admins, foreign: none, body: `{"id":"NEW"}`},
-	{call: "GET /api/v1/queues/:queue", who: everyone},
-	{call: "PATCH /api/v1/queues/:queue", who: leaders, body: `{"name":"x"}`},
-	{call: "PATCH /api/v1/queues/:queue", command: "open", who: leaders, body: `{"status":"open"}`},
+	{call: "GET /api/v1/queues", rpc: "ListQueues", who: everyone, foreign: none},
+	{call: "POST /api/v1/queues", rpc: `CreateQueue {"id":"NEW"}`, who: admins, foreign: none, body: `{"id":"NEW"}`},
+	{call: "GET /api/v1/queues/:queue", rpc: "GetQueue", who: everyone},
+	{call: "PATCH /api/v1/queues/:queue", rpc: `ConfigureQueue {"name":"x"}`, who: leaders, body: `{"name":"x"}`},
+	{call: "PATCH /api/v1/queues/:queue", command: "open", rpc: `ConfigureQueue {"status":"STATUS_OPEN"}`, who: leaders, body: `{"status":"open"}`},
+	{rpc: "Watch", who: everyone},
 	{command: "pause", who: leaders}, {command: "close", who: leaders}, {command: "open", who: leaders},
-	{call: "DELETE /api/v1/queues/:queue", who: admins},
+	{call: "DELETE /api/v1/queues/:queue", rpc: "DeleteQueue", who: admins},
 	{call: "GET /api/v1/queues/:queue/statistics", who: leaders}, {call: "GET /api/v1/overview", who: leaders, foreign: none},
 
-	{call: "GET /api/v1/queues/:queue/tickets", who: everyone}, {call: "GET " + ofTicket, who: everyone, ticket: "waiting"},
+	{call: "GET /api/v1/queues/:queue/tickets", rpc: "ListTickets", who: everyone}, {call: "GET " + ofTicket, rpc: "GetTicket", who: everyone, ticket: "waiting"},
 	{call: "GET " + ofTicket + "/trail", who: enqueuers, ticket: "waiting"}, {call: "GET /api/v1/queues/:queue/attendants", who: operators},
-	{call: "POST /api/v1/queues/:queue/tickets", command: "enqueue", who: enqueuers},
-	{call: "PATCH " + ofTicket, command: "update", who: operators, ticket: "waiting", body: `{"service":"x"}`},
-	{call: "PATCH " + ofTicket, command: "update", who: enqueuers, ticket: "own", body: `{"service":"x"}`},
-	{call: "DELETE " + ofTicket, command: "remove", who: operators, ticket: "waiting"},
-	{call: "DELETE " + ofTicket, command: "remove", who: enqueuers, ticket: "own"},
-	{call: "POST /api/v1/queues/:queue/call-next", command: "call_next", who: operators, ticket: "waiting"},
-	{call: "POST " + ofTicket + "/move", command: "move", who: operators, ticket: "own", body: `{"position":1}`},
-	{call: "POST " + ofTicket + "/call", command: "call", who: operators, ticket: "own"},
-	{call: "POST " + ofTicket + "/recall", command: "recall", who: operators, ticket: "called"},
-	{call: "POST " + ofTicket + "/start", command: "start", who: operators, ticket: "called"},
-	{call: "POST " + ofTicket + "/complete", command: "complete", who: operators, ticket: "called"},
-	{call: "POST " + ofTicket + "/hold", command: "hold", who: operators, ticket: "own"},
-	{call: "POST " + ofTicket + "/no-show", command: "no_show", who: operators, ticket: "called"},
-	{call: "POST " + ofTicket + "/requeue", command: "requeue", who: operators, ticket: "called"},
-	{call: "POST " + ofTicket + "/transfer", command: "transfer", who: operators, ticket: "own", body: `{"queue":"b"}`},
-	{call: "POST " + ofTicket + "/transfer", command: "transfer", who: operators, foreign: after, ticket: "waiting", path: "/queues/b/tickets/TICKET/transfer", body: `{"queue":"QUEUE"}`},
+	{call: "POST /api/v1/queues/:queue/tickets", rpc: "Enqueue", command: "enqueue", who: enqueuers},
+	{call: "PATCH " + ofTicket, command: "update", rpc: `Update {"service":"x"}`, who: operators, ticket: "waiting", body: `{"service":"x"}`},
+	{call: "PATCH " + ofTicket, command: "update", rpc: `Update {"service":"x"}`, who: enqueuers, ticket: "own", body: `{"service":"x"}`},
+	{call: "DELETE " + ofTicket, command: "remove", rpc: "Remove", who: operators, ticket: "waiting"},
+	{call: "DELETE " + ofTicket, command: "remove", rpc: "Remove", who: enqueuers, ticket: "own"},
+	{call: "POST /api/v1/queues/:queue/call-next", rpc: "CallNext", command: "call_next", who: operators, ticket: "waiting"},
+	{call: "POST " + ofTicket + "/move", rpc: `Move {"position":1}`, command: "move", who: operators, ticket: "own", body: `{"position":1}`},
+	{call: "POST " + ofTicket + "/call", rpc: "Call", command: "call", who: operators, ticket: "own"},
+	{call: "POST " + ofTicket + "/recall", rpc: "Recall", command: "recall", who: operators, ticket: "called"},
+	{call: "POST " + ofTicket + "/start", rpc: "Start", command: "start", who: operators, ticket: "called"},
+	{call: "POST " + ofTicket + "/complete", rpc: "Complete", command: "complete", who: operators, ticket: "called"},
+	{call: "POST " + ofTicket + "/hold", rpc: "Hold", command: "hold", who: operators, ticket: "own"},
+	{call: "POST " + ofTicket + "/no-show", rpc: "NoShow", command: "no_show", who: operators, ticket: "called"},
+	{call: "POST " + ofTicket + "/requeue", rpc: "Requeue", command: "requeue", who: operators, ticket: "called"},
+	{call: "POST " + ofTicket + "/transfer", command: "transfer", who: operators, rpc: `Transfer {"to_queue":"b"}`, ticket: "own", body: `{"queue":"b"}`},
+	{call: "POST " + ofTicket + "/transfer", command: "transfer", who: operators, rpc: `Transfer {"to_queue":"QUEUE"}`, foreign: after, ticket: "waiting", path: "/queues/b/tickets/TICKET/transfer", body: `{"queue":"QUEUE"}`},
 
 	{call: "GET /api/v1/history", who: leaders, foreign: none}, {call: "GET /api/v1/history", who: leaders, path: "/history?queue=QUEUE"},
 
@@ -341,7 +344,7 @@ func TestAccessOverWebSocket(t *testing.T) {
 		}
 	}
 	for name, spec := range commandSpecs {
-		if there := !spec.restOnly && !spec.public; there != rows[name] {
+		if there := !spec.noFrame && !spec.public; there != rows[name] {
 			t.Errorf("%s is a command over WebSocket: %v, and has a row: %v", name, there, rows[name])
 		}
 		m.nobodys(name)

@@ -51,7 +51,7 @@ func (g *Gateway) getCluster(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ReadSystem, ""); p != nil {
 		return p
 	}
-	asked, p := queuePageOf(c)
+	asked, p := queuePageOf(restQuery(c))
 	if p != nil {
 		return p
 	}

@@ -18,7 +18,7 @@ func (g *Gateway) overview(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ReadStatistics, ""); p != nil {
 		return p
 	}
-	asked, p := queuePageOf(c)
+	asked, p := queuePageOf(restQuery(c))
 	if p != nil {
 		return p
 	}

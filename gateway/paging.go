@@ -20,6 +20,13 @@ const (
 	maxCursor    = 512
 )
 
+// query gives a parameter of a list by its name; false where it was left out.
+type query func(name string, wrong *faults) (string, bool)
+
+func restQuery(c *fiber.Ctx) query {
+	return func(name string, wrong *faults) (string, bool) { return queryOf(c, name, wrong) }
+}
+
 // queryOf gives a parameter of the query; false where it was left out.
 func queryOf(c *fiber.Ctx, name string, wrong *faults) (string, bool) {
 	values := c.Context().QueryArgs().PeekMulti(name)
@@ -32,8 +39,10 @@ func queryOf(c *fiber.Ctx, name string, wrong *faults) (string, bool) {
 	return string(values[0]), true
 }
 
-func limitOf(c *fiber.Ctx, wrong *faults) int {
-	text, given := queryOf(c, "limit", wrong)
+func limitOf(c *fiber.Ctx, wrong *faults) int { return restQuery(c).limit(wrong) }
+
+func (q query) limit(wrong *faults) int {
+	text, given := q("limit", wrong)
 	if !given {
 		return defaultLimit
 	}

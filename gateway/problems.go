@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"google.golang.org/grpc/codes"
+
 	"nowserving/actors/queue"
 	"nowserving/messages"
 )
@@ -27,42 +29,45 @@ const (
 // problemKind is what all problems of one code have in common.
 type problemKind struct {
 	status int
+	rpc    codes.Code
 	title  string
 }
 
-// problemKinds is the one place where a code becomes an HTTP status.
+// problemKinds is the one place where a code becomes a status of HTTP or gRPC.
+// UNAVAILABLE, which clients send again by themselves, is for what certainly did
+// not happen; docs/grpc.md has the table.
 var problemKinds = map[string]problemKind{
-	codeUnauthenticated:  {http.StatusUnauthorized, "Not logged in"},
-	codeTokenExpired:     {http.StatusUnauthorized, "The token has ended"},
-	codeBadCredentials:   {http.StatusUnauthorized, "Wrong e-mail address or password"},
-	codeTooManyAttempts:  {http.StatusTooManyRequests, "Too many failed logins"},
-	codeRateLimited:      {http.StatusTooManyRequests, "Too fast"},
-	codeNotFound:         {http.StatusNotFound, "Nothing is here"},
-	codeMethodNotAllowed: {http.StatusMethodNotAllowed, "This method is not for this path"},
-	codeTooLarge:         {http.StatusRequestEntityTooLarge, "Too large"},
-	codeUserExists:       {http.StatusConflict, "The e-mail address is taken"},
-	codeLastAdmin:        {http.StatusConflict, "The last admin"},
-	codeInternal:         {http.StatusInternalServerError, "An internal error"},
+	codeUnauthenticated:  {http.StatusUnauthorized, codes.Unauthenticated, "Not logged in"},
+	codeTokenExpired:     {http.StatusUnauthorized, codes.Unauthenticated, "The token has ended"},
+	codeBadCredentials:   {http.StatusUnauthorized, codes.Unauthenticated, "Wrong e-mail address or password"},
+	codeTooManyAttempts:  {http.StatusTooManyRequests, codes.ResourceExhausted, "Too many failed logins"},
+	codeRateLimited:      {http.StatusTooManyRequests, codes.ResourceExhausted, "Too fast"},
+	codeNotFound:         {http.StatusNotFound, codes.NotFound, "Nothing is here"},
+	codeMethodNotAllowed: {http.StatusMethodNotAllowed, codes.Unimplemented, "This method is not for this path"},
+	codeTooLarge:         {http.StatusRequestEntityTooLarge, codes.InvalidArgument, "Too large"},
+	codeUserExists:       {http.StatusConflict, codes.AlreadyExists, "The e-mail address is taken"},
+	codeLastAdmin:        {http.StatusConflict, codes.FailedPrecondition, "The last admin"},
+	codeInternal:         {http.StatusInternalServerError, codes.Internal, "An internal error"},
 
-	string(queue.Forbidden):            {http.StatusForbidden, "Not allowed"},
-	string(queue.QueueNotFound):        {http.StatusNotFound, "No such queue"},
-	string(queue.TicketNotFound):       {http.StatusNotFound, "No such ticket"},
-	string(queue.Invalid):              {http.StatusUnprocessableEntity, "Malformed request"},
-	string(queue.PositionOutOfRange):   {http.StatusUnprocessableEntity, "No such position"},
-	string(queue.IdempotencyKeyReused): {http.StatusUnprocessableEntity, "The Idempotency-Key was used before"},
-	string(queue.VersionMismatch):      {http.StatusPreconditionFailed, "The queue has moved on"},
-	string(queue.QueueExists):          {http.StatusConflict, "The queue exists"},
-	string(queue.QueueNotEmpty):        {http.StatusConflict, "The queue is not empty"},
-	string(queue.QueueClosed):          {http.StatusConflict, "The queue is closed"},
-	string(queue.QueueFull):            {http.StatusConflict, "The queue is full"},
-	string(queue.QueuePaused):          {http.StatusConflict, "The queue is paused"},
-	string(queue.AttendantBusy):        {http.StatusConflict, "The attendant is busy"},
-	string(queue.DeskTaken):            {http.StatusConflict, "The desk is taken"},
-	string(queue.TicketNotWaiting):     {http.StatusConflict, "The ticket is not waiting"},
-	string(queue.TicketNotActive):      {http.StatusConflict, "The ticket is not active"},
-	string(queue.TicketFinished):       {http.StatusConflict, "The ticket is finished"},
-	string(queue.Unavailable):          {http.StatusServiceUnavailable, "Unavailable"},
-	string(queue.OutcomeUnknown):       {http.StatusServiceUnavailable, "Outcome unknown"},
+	string(queue.Forbidden):            {http.StatusForbidden, codes.PermissionDenied, "Not allowed"},
+	string(queue.QueueNotFound):        {http.StatusNotFound, codes.NotFound, "No such queue"},
+	string(queue.TicketNotFound):       {http.StatusNotFound, codes.NotFound, "No such ticket"},
+	string(queue.Invalid):              {http.StatusUnprocessableEntity, codes.InvalidArgument, "Malformed request"},
+	string(queue.PositionOutOfRange):   {http.StatusUnprocessableEntity, codes.OutOfRange, "No such position"},
+	string(queue.IdempotencyKeyReused): {http.StatusUnprocessableEntity, codes.InvalidArgument, "The Idempotency-Key was used before"},
+	string(queue.VersionMismatch):      {http.StatusPreconditionFailed, codes.Aborted, "The queue has moved on"},
+	string(queue.QueueExists):          {http.StatusConflict, codes.AlreadyExists, "The queue exists"},
+	string(queue.QueueNotEmpty):        {http.StatusConflict, codes.FailedPrecondition, "The queue is not empty"},
+	string(queue.QueueClosed):          {http.StatusConflict, codes.FailedPrecondition, "The queue is closed"},
+	string(queue.QueueFull):            {http.StatusConflict, codes.FailedPrecondition, "The queue is full"},
+	string(queue.QueuePaused):          {http.StatusConflict, codes.FailedPrecondition, "The queue is paused"},
+	string(queue.AttendantBusy):        {http.StatusConflict, codes.FailedPrecondition, "The attendant is busy"},
+	string(queue.DeskTaken):            {http.StatusConflict, codes.FailedPrecondition, "The desk is taken"},
+	string(queue.TicketNotWaiting):     {http.StatusConflict, codes.FailedPrecondition, "The ticket is not waiting"},
+	string(queue.TicketNotActive):      {http.StatusConflict, codes.FailedPrecondition, "The ticket is not active"},
+	string(queue.TicketFinished):       {http.StatusConflict, codes.FailedPrecondition, "The ticket is finished"},
+	string(queue.Unavailable):          {http.StatusServiceUnavailable, codes.Unavailable, "Unavailable"},
+	string(queue.OutcomeUnknown):       {http.StatusServiceUnavailable, codes.Unknown, "Outcome unknown"},
 }
 
 // problemTypePrefix makes a problem's type of its code: a name, not a page.
@@ -88,17 +93,16 @@ func (p *problem) status() int {
 	if p.httpStatus != 0 {
 		return p.httpStatus
 	}
-	if kind, ok := problemKinds[p.Code]; ok {
-		return kind.status
-	}
-	return http.StatusInternalServerError
+	return p.kind().status
 }
 
-func (p *problem) title() string {
+func (p *problem) title() string { return p.kind().title }
+
+func (p *problem) kind() problemKind {
 	if kind, ok := problemKinds[p.Code]; ok {
-		return kind.title
+		return kind
 	}
-	return problemKinds[codeInternal].title
+	return problemKinds[codeInternal]
 }
 
 // retrySeconds is the value of Retry-After, 0 for none.

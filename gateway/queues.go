@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,12 +17,9 @@ import (
 
 func (g *Gateway) getQueue(c *fiber.Ctx, who *Principal) error {
 	id := c.Params("queue")
-	if p := who.may(ReadQueue, id); p != nil {
+	view, p := g.readQueue(c.UserContext(), who, ReadQueue, &messages.Read{Queue: id})
+	if p != nil {
 		return p
-	}
-	view := g.queues.Read(c.UserContext(), &messages.Read{Queue: id})
-	if view.Problem != nil {
-		return problemOf(view.Problem)
 	}
 	setVersion(c, view.Version)
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
@@ -31,14 +29,9 @@ func (g *Gateway) getQueue(c *fiber.Ctx, who *Principal) error {
 
 // listQueues answers from the directory, which follows the queues.
 func (g *Gateway) listQueues(c *fiber.Ctx, who *Principal) error {
-	asked, p := queuePageOf(c)
+	rows, more, p := g.pageOfQueues(c.UserContext(), who, restQuery(c))
 	if p != nil {
 		return p
-	}
-	rows, more, err := g.visibleQueues(c.UserContext(), who, asked.after, asked.limit)
-	if err != nil {
-		g.log.Warn("the queues cannot be listed", "error", err)
-		return unavailable("The list of queues cannot be read just now.")
 	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
 		return appendQueuePage(dst, rows, more, func(dst []byte, i int) []byte { return appendQueueRow(dst, &rows[i]) })
@@ -51,10 +44,10 @@ type queuePage struct {
 	limit int
 }
 
-func queuePageOf(c *fiber.Ctx) (asked queuePage, p *problem) {
+func queuePageOf(q query) (asked queuePage, p *problem) {
 	var wrong faults
-	asked.limit = limitOf(c, &wrong)
-	if text, given := queryOf(c, "after", &wrong); given {
+	asked.limit = q.limit(&wrong)
+	if text, given := q("after", &wrong); given {
 		var ok bool
 		if asked.after, ok = parseQueueCursor(text); !ok {
 			wrong.add("after", "must be the next of the page before")
@@ -77,6 +70,20 @@ func appendQueuePage(dst []byte, rows []QueueRow, more bool, item func([]byte, i
 		return append(dst, "null}"...)
 	}
 	return append(appendString(dst, queueCursor(rows[len(rows)-1].ID)), '}')
+}
+
+// pageOfQueues gives a page of what the user may see, and whether another one follows.
+func (g *Gateway) pageOfQueues(ctx context.Context, who *Principal, q query) ([]QueueRow, bool, *problem) {
+	asked, p := queuePageOf(q)
+	if p != nil {
+		return nil, false, p
+	}
+	rows, more, err := g.visibleQueues(ctx, who, asked.after, asked.limit)
+	if err != nil {
+		g.log.Warn("the queues cannot be listed", "error", err)
+		return nil, false, unavailable("The list of queues cannot be read just now.")
+	}
+	return rows, more, nil
 }
 
 // visibleQueues gives a page and whether another one follows.
@@ -103,19 +110,15 @@ func (g *Gateway) queueCommand(name string) func(*fiber.Ctx, *Principal) error {
 		if p != nil {
 			return p
 		}
-		a := g.queues.Do(c.UserContext(), b.message)
-		g.auditQueue(c.UserContext(), who, g.clientAddr(c), b.name, b.message, a)
-		if a.Problem != nil {
-			return problemOf(a.Problem)
+		a, p := g.doQueueCommand(c.UserContext(), who, g.clientAddr(c), b)
+		if p != nil {
+			return p
 		}
 		return g.answerQueue(c, http.StatusOK, b.message.Queue, a)
 	}
 }
 
 func (g *Gateway) answerQueue(c *fiber.Ctx, status int, id string, a *messages.Answer) error {
-	if !a.Replayed {
-		g.record(c.UserContext(), id, a.Event)
-	}
 	setReplayed(c, a)
 	if a.Event.Kind == messages.EventKind_EVENT_KIND_QUEUE_DELETED {
 		return c.SendStatus(http.StatusNoContent)
@@ -126,32 +129,43 @@ func (g *Gateway) answerQueue(c *fiber.Ctx, status int, id string, a *messages.A
 	})
 }
 
-// createQueue makes a queue. Its default prefix depends on all other queues,
-// so the directory keeps it for this one before the queue is asked.
 func (g *Gateway) createQueue(c *fiber.Ctx, who *Principal) error {
 	b, p := g.restCommand(c, "create", who)
 	if p != nil {
 		return p
 	}
+	a, p := g.doQueueCommand(c.UserContext(), who, g.clientAddr(c), b)
+	if p != nil {
+		return p
+	}
+	c.Set(fiber.HeaderLocation, "/api/v1/queues/"+b.message.Queue)
+	return g.answerQueue(c, http.StatusCreated, b.message.Queue, a)
+}
+
+// doQueueCommand carries out a command about the queue itself. The default prefix
+// of a new one depends on all other queues, so the directory keeps it for this one
+// before the queue is asked. What follows the queue's answer is done, whether or
+// not somebody still waits for it.
+func (g *Gateway) doQueueCommand(ctx context.Context, who *Principal, from netip.Addr, b *build) (*messages.Answer, *problem) {
 	id, reserved := b.message.Queue, b.extra == prefixLeftOut
 	if reserved {
-		prefix, err := g.reservePrefix(c.UserContext(), id)
+		prefix, err := g.reservePrefix(ctx, id)
 		if err != nil {
 			g.log.Warn("a prefix cannot be reserved", "queue", id, "error", err)
-			return unavailable("A prefix for the queue cannot be found just now. Nothing was made.")
+			return nil, unavailable("A prefix for the queue cannot be found just now. Nothing was made.")
 		}
 		b.message.GetCreate().Config.Prefix = prefix
 	}
-	a := g.queues.Do(c.UserContext(), b.message)
-	g.auditQueue(c.UserContext(), who, g.clientAddr(c), b.name, b.message, a)
-	if a.Problem != nil {
-		if reserved {
-			g.releasePrefix(c.UserContext(), id, queue.Code(a.Problem.Code))
-		}
-		return problemOf(a.Problem)
+	a := g.queues.Do(ctx, b.message)
+	ctx = context.WithoutCancel(ctx)
+	g.auditQueue(ctx, who, from, b.name, b.message, a)
+	switch {
+	case a.Problem != nil && reserved:
+		g.releasePrefix(ctx, id, queue.Code(a.Problem.Code))
+	case a.Problem == nil && !a.Replayed:
+		g.record(ctx, id, a.Event)
 	}
-	c.Set(fiber.HeaderLocation, "/api/v1/queues/"+id)
-	return g.answerQueue(c, http.StatusCreated, id, a)
+	return a, problemOf(a.Problem)
 }
 
 func (g *Gateway) reservePrefix(ctx context.Context, id string) (string, error) {
@@ -209,9 +223,14 @@ type rowConfig struct {
 	RetentionDays     uint32   `json:"retention_days"`
 }
 
-// appendQueueRow writes a queue as the directory knows it. What the row does
-// not say of the configuration is shown as left out.
 func appendQueueRow(dst []byte, row *QueueRow) []byte {
+	config, status := row.shown()
+	return appendQueue(dst, row.ID, config, status, row.Version, uint32(row.Waiting), uint32(row.Active))
+}
+
+// shown is a queue as the directory knows it. What the row does not say of the
+// configuration is as if it had been left out.
+func (row *QueueRow) shown() (*messages.Config, messages.Status) {
 	var stored rowConfig
 	_ = json.Unmarshal(row.Config, &stored)
 	shown := queue.Config{Name: stored.Name, MaxActive: stored.MaxActive, Timezone: stored.Timezone}.Defaults(queue.ID(row.ID))
@@ -219,9 +238,9 @@ func appendQueueRow(dst []byte, row *QueueRow) []byte {
 	if !known {
 		status = queue.Open
 	}
-	return appendQueue(dst, row.ID, &messages.Config{
+	return &messages.Config{
 		Name: shown.Name, Prefix: row.Prefix, Capacity: stored.Capacity, Public: stored.Public,
 		TargetWaitSeconds: stored.TargetWaitSeconds, MaxActive: shown.MaxActive, Timezone: shown.Timezone,
 		Services: stored.Services, RetentionDays: stored.RetentionDays,
-	}, messages.Status(status), row.Version, uint32(row.Waiting), uint32(row.Active))
+	}, messages.Status(status)
 }

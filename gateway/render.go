@@ -109,15 +109,25 @@ func (r *renderer) appendTicket(dst []byte, t *messages.Ticket, queueID string, 
 // appendSealed opens a value, which is JSON, and writes it. One that cannot be
 // opened is null: the ticket itself can still be served.
 func (r *renderer) appendSealed(dst []byte, t *messages.Ticket, field string, sealed []byte, full bool) []byte {
-	if !full || len(sealed) == 0 {
+	plain := r.open(t, field, sealed, full)
+	if plain == nil {
 		return append(dst, "null"...)
+	}
+	return append(dst, plain...)
+}
+
+// open gives what was sealed, for those who may see it; nil where there is nothing
+// to show.
+func (r *renderer) open(t *messages.Ticket, field string, sealed []byte, full bool) []byte {
+	if !full || len(sealed) == 0 {
+		return nil
 	}
 	plain, err := r.sealer.Open(field, visitOf(t), sealed)
 	if err != nil || len(plain) == 0 {
 		r.unopened.add(t, field, err)
-		return append(dst, "null"...)
+		return nil
 	}
-	return append(dst, plain...)
+	return plain
 }
 
 // visitOf is what personal data of a ticket is sealed for.

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
@@ -117,6 +119,33 @@ func idText(id []byte) string {
 	return string(text[1 : len(text)-1])
 }
 
+// readQueue asks a queue what the user may know of it.
+func (g *Gateway) readQueue(ctx context.Context, who *Principal, action Action, ask *messages.Read) (*messages.View, *problem) {
+	if !who.sees(ask.Queue) {
+		return nil, refused(queue.ErrQueueNotFound)
+	}
+	if p := who.may(action, ask.Queue); p != nil {
+		return nil, p
+	}
+	view := g.queues.Read(ctx, ask)
+	return view, problemOf(view.Problem)
+}
+
+// readTicket gives a ticket to whoever asks from an address, and keeps an entry
+// where that is a look at history. What can be no ticket's id names none; the
+// queue may not be there either.
+func (g *Gateway) readTicket(ctx context.Context, who *Principal, from netip.Addr, action Action, queueID, id string) (*messages.View, *problem) {
+	view, p := g.readQueue(ctx, who, action, &messages.Read{
+		Queue: queueID, Question: &messages.Read_Ticket{Ticket: &messages.ReadTicket{Id: ticketID(id)}},
+	})
+	if p != nil {
+		return nil, p
+	}
+	name := idText(view.Tickets[0].Ticket.Id)
+	g.auditLook(ctx, who, from, queueID, name, map[string]any{"ticket": name}, view.Tickets)
+	return view, nil
+}
+
 func (g *Gateway) getTicket(c *fiber.Ctx, who *Principal) error {
 	return g.sendTicket(c, who, ReadQueue, func(dst []byte, id string, t *messages.Placed) []byte {
 		return g.appendTicket(dst, t.Ticket, id, t.Position, who.full())
@@ -132,42 +161,19 @@ func (g *Gateway) getTrail(c *fiber.Ctx, who *Principal) error {
 
 func (g *Gateway) sendTicket(c *fiber.Ctx, who *Principal, action Action, written func([]byte, string, *messages.Placed) []byte) error {
 	id := c.Params("queue")
-	if p := who.may(action, id); p != nil {
+	view, p := g.readTicket(c.UserContext(), who, g.clientAddr(c), action, id, c.Params("ticket"))
+	if p != nil {
 		return p
 	}
-	// What can be no ticket's id names none; the queue may not be there either.
-	view := g.queues.Read(c.UserContext(), &messages.Read{
-		Queue: id, Question: &messages.Read_Ticket{Ticket: &messages.ReadTicket{Id: ticketID(c.Params("ticket"))}},
-	})
-	if view.Problem != nil {
-		return problemOf(view.Problem)
-	}
-	name := idText(view.Tickets[0].Ticket.Id)
-	g.auditLook(c.UserContext(), who, g.clientAddr(c), id, name, map[string]any{"ticket": name}, view.Tickets)
 	setVersion(c, view.Version)
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return written(dst, id, view.Tickets[0]) })
 }
 
 func (g *Gateway) listTickets(c *fiber.Ctx, who *Principal) error {
 	id := c.Params("queue")
-	if p := who.may(ReadQueue, id); p != nil {
-		return p
-	}
-	list, p := ticketList(c)
+	view, p := g.pageOfTickets(c.UserContext(), who, g.clientAddr(c), id, restQuery(c))
 	if p != nil {
-		view := g.queues.Read(c.UserContext(), &messages.Read{Queue: id})
-		if view.Problem.GetCode() == string(queue.QueueNotFound) {
-			return problemOf(view.Problem)
-		}
 		return p
-	}
-	view := g.queues.Read(c.UserContext(), &messages.Read{Queue: id, Question: &messages.Read_List{List: list}})
-	if view.Problem != nil {
-		return problemOf(view.Problem)
-	}
-	if state := queue.TicketState(list.States[0]); state.Finished() { // which stands alone in a list
-		what := state.String() + " " + list.Number + " " + string(list.After.GetId())
-		g.auditLook(c.UserContext(), who, g.clientAddr(c), id, what, map[string]any{"state": state.String(), "tickets": len(view.Tickets)}, view.Tickets)
 	}
 	setVersion(c, view.Version)
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
@@ -182,6 +188,28 @@ func (g *Gateway) listTickets(c *fiber.Ctx, who *Principal) error {
 	})
 }
 
+// pageOfTickets gives a page of a queue's tickets to whoever asks from an
+// address, and keeps an entry where that is a look at history.
+func (g *Gateway) pageOfTickets(ctx context.Context, who *Principal, from netip.Addr, id string, q query) (*messages.View, *problem) {
+	list, wrong := ticketList(q)
+	ask := &messages.Read{Queue: id, Question: &messages.Read_List{List: list}}
+	if wrong != nil { // that there is no such queue goes before
+		ask.Question = &messages.Read_Describe{Describe: &messages.ReadQueue{}}
+	}
+	view, p := g.readQueue(ctx, who, ReadQueue, ask)
+	if wrong != nil && (p == nil || p.Code != string(queue.QueueNotFound) && p.Code != string(queue.Forbidden)) {
+		p = wrong
+	}
+	if p != nil {
+		return nil, p
+	}
+	if state := queue.TicketState(list.States[0]); state.Finished() { // which stands alone in a list
+		what := state.String() + " " + list.Number + " " + string(list.After.GetId())
+		g.auditLook(ctx, who, from, id, what, map[string]any{"state": state.String(), "tickets": len(view.Tickets)}, view.Tickets)
+	}
+	return view, nil
+}
+
 // listedStates are those of a list without state.
 var listedStates = []messages.TicketState{
 	messages.TicketState_TICKET_STATE_WAITING, messages.TicketState_TICKET_STATE_CALLED,
@@ -192,23 +220,23 @@ var listedStates = []messages.TicketState{
 const maxNumber = 24
 
 // ticketList reads the query of a list of tickets.
-func ticketList(c *fiber.Ctx) (*messages.ReadList, *problem) {
+func ticketList(q query) (*messages.ReadList, *problem) {
 	var wrong faults
-	list := &messages.ReadList{States: listedStates, Limit: uint32(limitOf(c, &wrong))}
-	if text, given := queryOf(c, "state", &wrong); given {
+	list := &messages.ReadList{States: listedStates, Limit: uint32(q.limit(&wrong))}
+	if text, given := q("state", &wrong); given {
 		state, known := queue.ParseTicketState(text)
 		if !known {
 			wrong.add("state", "is no state of a ticket")
 		}
 		list.States = []messages.TicketState{messages.TicketState(state)}
 	}
-	if text, given := queryOf(c, "number", &wrong); given {
+	if text, given := q("number", &wrong); given {
 		if text == "" || len(text) > maxNumber || !utf8.ValidString(text) {
 			wrong.add("number", "must be a ticket's number")
 		}
 		list.Number = text
 	}
-	if text, given := queryOf(c, "after", &wrong); given {
+	if text, given := q("after", &wrong); given {
 		list.After = parseTicketCursor(text, list.States)
 		if list.After == nil {
 			wrong.add("after", "must be the next of the page before")

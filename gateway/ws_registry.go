@@ -158,7 +158,7 @@ func (r *registry) standAside(ctx context.Context, aside bool) {
 
 // sendAway closes sessions with 1012, spread over a time that grows with their
 // number, until ctx is over. Each is served until its turn comes.
-func sendAway(ctx context.Context, all []*liveSession) {
+func sendAway[S interface{ sendAway() }](ctx context.Context, all []S) {
 	spread := min(time.Duration(len(all))*leaveEach, leaveWithin)
 	tick := time.NewTicker(leaveTick)
 	defer tick.Stop()
