@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func TestGRPCWatch(t *testing.T) {
 	if m := w.next(); m.GetGone() == nil {
 		t.Errorf("%v", m)
 	}
-	if _, err := w.Recv(); err != io.EOF {
+	if _, err := w.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("ended with %v", err)
 	}
 	e.queue("b")

@@ -171,9 +171,15 @@ func TestTicketSessionsAreBounded(t *testing.T) {
 	e.queue("a", `,"public":true`)
 	token := e.checkIn("a")
 	const most = 16
-	first, _ := e.hold(token)
+	holder := func() *peer { // who is shown the ticket, and then watches it
+		p, _ := e.hold(token)
+		p.send(`{"type":"ping"}`)
+		p.want("pong")
+		return p
+	}
+	first := holder()
 	for range most - 1 {
-		e.hold(token)
+		holder()
 	}
 	p := e.dial()
 	p.send(frame{"type": "auth", "token": token})
