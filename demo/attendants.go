@@ -37,6 +37,7 @@ type attendant struct {
 	lines  []*line
 	dice   dice
 	parked []parked
+	begun  bool // the first customer has been called
 }
 
 // parked is a ticket on hold.
@@ -71,7 +72,10 @@ func (a *attendant) work(ctx context.Context) (served bool, err error) {
 			return false, err
 		}
 	}
-	for _, l := range a.lines {
+	for i, l := range a.lines {
+		if i > 0 && !a.begun {
+			break // a line of one's own comes first in the morning, even if nobody stands there yet
+		}
 		if a.dice.chance(letsGo) {
 			if err := a.letGo(ctx, l); err != nil {
 				return false, err
@@ -85,6 +89,7 @@ func (a *attendant) work(ctx context.Context) (served bool, err error) {
 		case err != nil:
 			return false, err
 		case t.ID != "":
+			a.begun = true
 			return true, a.serve(ctx, l, t.ID)
 		}
 	}
