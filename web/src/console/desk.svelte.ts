@@ -37,6 +37,8 @@ export class Desk {
   form = $state<Form | null>(null);
   /** The ticket that the form is about, as it was last seen. */
   subject = $state.raw<Ticket | null>(null);
+  /** What had the focus when the form was opened. */
+  opener: HTMLElement | null = null;
   readonly view = $derived.by(() => this.views.find((v) => v.id === this.choice.current) ?? null);
   readonly mine = $derived.by(() =>
     this.views.flatMap((v) => v.active).filter((t) => t.attendant === this.me)
@@ -95,17 +97,20 @@ export class Desk {
   }
 
   show(form: Form, ticket: Ticket | null = null) {
+    if (this.form === null) this.opener = document.activeElement as HTMLElement | null;
     this.trouble = null;
     this.subject = ticket;
     this.form = form;
   }
 
-  /** Sends a command; where it is refused that is shown at its place, and the answer is undefined. */
+  /** Sends a command, and closes the dialog that it came from; where it is refused that is shown at its place, and the answer is undefined. */
   async act<T = Ticket>(queue: string, command: CommandName, args: object, place: Place, again?: () => void): Promise<T | undefined> {
     this.trouble = null;
     this.busy = true;
     try {
-      return await this.live.command<T>(queue, command, args);
+      const answer = await this.live.command<T>(queue, command, args);
+      if (place === 'dialog') this.form = null;
+      return answer;
     } catch (error) {
       const ticket = (args as { ticket?: string }).ticket ?? null;
       this.trouble = { place, problem: problemOf(error), ticket, again: again ?? null };
@@ -150,10 +155,9 @@ export class Desk {
     else if (ticket === null) this.tell(t.console.nobody);
   }
 
-  async call(ticket: Ticket, place: Place): Promise<boolean> {
-    const answer = await this.act(ticket.queue, 'call', { ticket: ticket.id, desk: this.choice.desk }, place, () => void this.call(ticket, place));
+  async call(ticket: Ticket) {
+    const answer = await this.act(ticket.queue, 'call', { ticket: ticket.id, desk: this.choice.desk }, 'dialog', () => void this.call(ticket));
     if (answer) this.#called(answer);
-    return Boolean(answer);
   }
 
   #called(ticket: Ticket) {

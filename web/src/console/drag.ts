@@ -13,14 +13,16 @@ export const dragRow = (id: string, on: { may: () => boolean; began: () => void;
   });
 
 /** Takes rows that are dropped on a list; `over` tells the height of the pointer in it, or null when it is not there. */
-export const dropRows = (element: HTMLElement, on: { over: (y: number | null) => void; dropped: (id: string) => void }) =>
-  dropTargetForElements({
+export function dropRows(element: HTMLElement, on: { over: (y: number | null) => void; dropped: (id: string, y: number) => void }) {
+  const height = (at: { current: { input: { clientY: number } } }) => at.current.input.clientY - element.getBoundingClientRect().top;
+  return dropTargetForElements({
     element,
     canDrop: ({ source }) => source.data.kind === kind,
-    onDrag: ({ location }) => on.over(location.current.input.clientY - element.getBoundingClientRect().top),
+    onDrag: ({ location }) => on.over(height(location)),
     onDragLeave: () => on.over(null),
-    onDrop: ({ source }) => {
-      on.dropped(source.data.id as string);
+    onDrop: ({ source, location }) => {
       on.over(null);
+      on.dropped(source.data.id as string, height(location));
     },
   });
+}
