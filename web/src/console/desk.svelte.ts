@@ -1,6 +1,7 @@
 import { t } from '../i18n/index.svelte';
 import { all, api, data } from '../lib/api';
 import { Live } from '../lib/live.svelte';
+import { people } from '../lib/people.svelte';
 import { Problem, problemOf } from '../lib/problem';
 import type { QueueView } from '../lib/queue.svelte';
 import { session } from '../lib/session.svelte';
@@ -24,8 +25,6 @@ export class Desk {
   /** The queues that the user may see; their counts may be old. */
   queues = $state.raw<Queue[] | null>(null);
   views = $state.raw<QueueView[]>([]);
-  /** Who the attendants are, by their ids. */
-  names = $state.raw<ReadonlyMap<string, string>>(new Map());
   trouble = $state.raw<Trouble | null>(null);
   /** What was done last here, and how it can be taken back. */
   notice = $state.raw<{ text: string; step: Step | null } | null>(null);
@@ -40,6 +39,8 @@ export class Desk {
   /** What had the focus when the form was opened. */
   opener: HTMLElement | null = null;
   readonly view = $derived.by(() => this.views.find((v) => v.id === this.choice.current) ?? null);
+  /** Whether nothing can be done just now: what is shown may be old, or an answer is awaited. */
+  readonly off = $derived.by(() => !this.live.up || this.busy || !(this.view?.current ?? true));
   readonly mine = $derived.by(() =>
     this.views.flatMap((v) => v.active).filter((t) => t.attendant === this.me)
       .sort((a, b) => a.called_at!.localeCompare(b.called_at!)));
@@ -82,6 +83,7 @@ export class Desk {
       const known = this.#stops.has(id) ? this.views.find((v) => v.id === id) : undefined;
       if (known) return known;
       const view = this.live.follow(id);
+      void people.learn(id);
       const unlisten = view.listen((e) => this.#heard(e));
       this.#stops.set(id, () => { unlisten(); this.live.leave(id); });
       return view;
@@ -141,7 +143,7 @@ export class Desk {
 
   async undo() {
     const step = this.notice?.step;
-    if (!step || !this.live.up || this.busy) return;
+    if (!step || this.off) return;
     const line = this.views.find((v) => v.id === step.queue)?.waiting ?? [];
     for (const [command, args] of wayBack(step, line.filter((o) => o.id !== step.ticket))) {
       if (!(await this.act(step.queue, command, args, 'hand'))) return;

@@ -126,6 +126,13 @@ export default {
   startedAt: 'Begonnen',
   finishedAt: 'Beendet',
   payload: 'Weitere Daten',
+  trail: 'Verlauf',
+  byPublic: 'Kundschaft',
+  events: {
+    'ticket.enqueued': 'Angestellt', 'ticket.moved': 'Verschoben', 'ticket.removed': 'Entfernt', 'ticket.called': 'Aufgerufen',
+    'ticket.recalled': 'Erneut aufgerufen', 'ticket.started': 'Begonnen', 'ticket.completed': 'Abgeschlossen', 'ticket.held': 'Zurückgestellt',
+    'ticket.no_show': 'Nicht erschienen', 'ticket.requeued': 'Wieder eingereiht', 'ticket.transferred': 'Weitergeleitet', 'ticket.updated': 'Geändert',
+  },
 
   keys: 'Tasten',
   keyModes: { alt: 'mit Alt', plain: 'einzelne Buchstaben', off: 'aus' },

@@ -129,6 +129,13 @@ export default {
   startedAt: 'Started',
   finishedAt: 'Ended',
   payload: 'Further data',
+  trail: 'History',
+  byPublic: 'Customer',
+  events: {
+    'ticket.enqueued': 'Joined', 'ticket.moved': 'Moved', 'ticket.removed': 'Removed', 'ticket.called': 'Called',
+    'ticket.recalled': 'Called again', 'ticket.started': 'Started', 'ticket.completed': 'Completed', 'ticket.held': 'Put on hold',
+    'ticket.no_show': 'No-show', 'ticket.requeued': 'Back in line', 'ticket.transferred': 'Sent on', 'ticket.updated': 'Changed',
+  } as Record<string, string>,
 
   keys: 'Keys',
   keyModes: { alt: 'with Alt', plain: 'single letters', off: 'off' },

@@ -126,6 +126,13 @@ export default {
   startedAt: 'Inicio',
   finishedAt: 'Fin',
   payload: 'Otros datos',
+  trail: 'Historial',
+  byPublic: 'Cliente',
+  events: {
+    'ticket.enqueued': 'Entrada en la cola', 'ticket.moved': 'Movido', 'ticket.removed': 'Retirado', 'ticket.called': 'Llamado',
+    'ticket.recalled': 'Llamado otra vez', 'ticket.started': 'Atención empezada', 'ticket.completed': 'Terminado', 'ticket.held': 'Apartado',
+    'ticket.no_show': 'No se presentó', 'ticket.requeued': 'De vuelta en la cola', 'ticket.transferred': 'Derivado', 'ticket.updated': 'Modificado',
+  },
 
   keys: 'Teclas',
   keyModes: { alt: 'con Alt', plain: 'letras sueltas', off: 'desactivadas' },

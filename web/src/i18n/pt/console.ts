@@ -126,6 +126,13 @@ export default {
   startedAt: 'Início',
   finishedAt: 'Fim',
   payload: 'Outros dados',
+  trail: 'Histórico',
+  byPublic: 'Cliente',
+  events: {
+    'ticket.enqueued': 'Entrada na fila', 'ticket.moved': 'Movida', 'ticket.removed': 'Removida', 'ticket.called': 'Chamada',
+    'ticket.recalled': 'Chamada de novo', 'ticket.started': 'Atendimento iniciado', 'ticket.completed': 'Concluída', 'ticket.held': 'Suspensa',
+    'ticket.no_show': 'Não compareceu', 'ticket.requeued': 'De volta à fila', 'ticket.transferred': 'Transferida', 'ticket.updated': 'Alterada',
+  },
 
   keys: 'Teclas',
   keyModes: { alt: 'com Alt', plain: 'letras simples', off: 'desativadas' },
