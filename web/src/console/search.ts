@@ -1,7 +1,10 @@
 import type { Ticket } from '../lib/types';
 
 /** Letters without their marks and case: who types "muller" means Müller too. */
-export const plain = (s: string) => s.normalize('NFD').replace(/\p{M}/gu, '').toLowerCase();
+function plain(s: string): string {
+  const marked = /[^\0-\x7f]/.test(s); // of thousands most are not, and are spared the work
+  return (marked ? s.normalize('NFD').replace(/\p{M}/gu, '') : s).toLowerCase();
+}
 
 // Tickets are never changed in place, so what was made of one stays good.
 const made = new WeakMap<Ticket, string>();

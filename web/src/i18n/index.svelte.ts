@@ -38,6 +38,8 @@ export async function textsIn<A extends Area>(locale: Locale, area: A): Promise<
 
 class Language {
   locale = $state<Locale>('en');
+  /** The language with the country that the browser names for it: how dates and numbers are written. */
+  region = $state('en');
   #areas: Area[] = [];
   #texts = $state.raw<Partial<Texts>>({});
 
@@ -56,6 +58,7 @@ class Language {
   async #show(locale: Locale) {
     const texts = await Promise.all(this.#areas.map(async (a) => [a, await textsIn(locale, a)] as const));
     this.locale = locale;
+    this.region = navigator.languages.find((l) => l.slice(0, 2).toLowerCase() === locale) ?? locale;
     this.#texts = Object.fromEntries(texts) as Partial<Texts>;
     document.documentElement.lang = locale;
     document.documentElement.dir = rightToLeft.has(locale) ? 'rtl' : 'ltr';
@@ -77,28 +80,37 @@ export const t: Texts = {
   get forms() { return language.texts.forms; },
 };
 
+// To make one takes a hundred times as long as to use one.
+const formats = new Map<string, Intl.NumberFormat>();
+function numbers(kind: string, options: Intl.NumberFormatOptions): Intl.NumberFormat {
+  const name = `${language.region} ${kind}`;
+  let format = formats.get(name);
+  if (!format) formats.set(name, (format = new Intl.NumberFormat(language.region, options)));
+  return format;
+}
+
 /** A number as the language writes it. */
-export const number = (n: number) => new Intl.NumberFormat(language.locale).format(n);
+export const number = (n: number) => numbers('', {}).format(n);
 
 /** A time of day, from what the server sent or from milliseconds since 1970. */
 export const time = (at: string | number) =>
-  new Intl.DateTimeFormat(language.locale, { hour: '2-digit', minute: '2-digit' }).format(new Date(at));
+  new Intl.DateTimeFormat(language.region, { hour: '2-digit', minute: '2-digit' }).format(new Date(at));
 
 /** A day and a time of day. */
 export const moment = (at: string | number) =>
-  new Intl.DateTimeFormat(language.locale, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(at));
+  new Intl.DateTimeFormat(language.region, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(at));
 
 /** A span of time in minutes, or in hours and minutes; below a minute as less than one. */
 export function span(ms: number): string {
   const minutes = Math.floor(ms / 60_000);
   const unit = (n: number, u: 'hour' | 'minute') =>
-    new Intl.NumberFormat(language.locale, { style: 'unit', unit: u, unitDisplay: 'short' }).format(n);
+    numbers(u, { style: 'unit', unit: u, unitDisplay: 'short' }).format(n);
   if (minutes < 1) return `< ${unit(1, 'minute')}`;
   return minutes < 60 ? unit(minutes, 'minute') : `${unit(Math.floor(minutes / 60), 'hour')} ${unit(minutes % 60, 'minute')}`;
 }
 
 /** A share of one, in per cent. */
-export const share = (n: number) => new Intl.NumberFormat(language.locale, { style: 'percent', maximumFractionDigits: 0 }).format(n);
+export const share = (n: number) => numbers('%', { style: 'percent', maximumFractionDigits: 0 }).format(n);
 
 /** A span of time to the second, as a clock shows it: 4:05, or 1:04:05. */
 export function stopwatch(ms: number): string {
