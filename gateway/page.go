@@ -26,10 +26,11 @@ var pagePaths = []string{
 }
 
 // pagePolicy lets the pages load nothing but what this host serves, from files:
-// no script or style that somebody could slip into their text runs. The one
-// trusted type is for the framework's own templates.
+// no script or style that somebody could slip into their text runs. The
+// trusted types are for the framework's own templates, and for the address of
+// the worker that shows a ticket's messages.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types svelte-trusted-html notify"
 
 const (
 	keepAlways = "public, max-age=31536000, immutable" // a file whose name changes with its text

@@ -22,7 +22,7 @@ export const pages: Page[] = [
   { path: /^\/supervisor(\/history|\/queues\/[a-z0-9-]+)?$/, load: () => import('./pages/Supervisor.svelte'), texts: ['supervise', 'forms'], levels: ['supervisor', 'admin'], bar: 'supervisor' },
   { path: /^\/admin(\/(queues|users)(\/[a-z0-9-]+)?|\/(cluster|dead-letters|audit|people))?$/, load: () => import('./pages/Admin.svelte'), texts: ['admin', 'forms'], levels: ['supervisor', 'admin'], bar: 'admin' },
   { path: /^\/display$/, load: () => import('./pages/Display.svelte'), texts: ['display'] },
-  { path: /^\/checkin\/[a-z0-9-]+$/, load: () => import('./pages/CheckIn.svelte'), texts: ['visit'] },
+  { path: /^\/checkin\/[a-z0-9-]+(,[a-z0-9-]+)*$/, load: () => import('./pages/CheckIn.svelte'), texts: ['visit'] },
   { path: /^\/ticket$/, load: () => import('./pages/Ticket.svelte'), texts: ['visit'] },
 ];
 

@@ -47,15 +47,16 @@ class Language {
   async load(...areas: Area[]) {
     const missing = areas.filter((a) => !this.#areas.includes(a));
     this.#areas.push(...missing);
-    await this.#show(this.#areas.length === missing.length ? preferred() : this.locale);
+    await this.show(this.#areas.length === missing.length ? preferred() : this.locale);
   }
 
   async choose(locale: Locale) {
     localStorage.setItem(chosen, locale);
-    await this.#show(locale);
+    await this.show(locale);
   }
 
-  async #show(locale: Locale) {
+  /** Shows all in a language, without keeping it as this browser's choice. */
+  async show(locale: Locale) {
     const texts = await Promise.all(this.#areas.map(async (a) => [a, await textsIn(locale, a)] as const));
     this.locale = locale;
     this.region = navigator.languages.find((l) => l.slice(0, 2).toLowerCase() === locale) ?? locale;
