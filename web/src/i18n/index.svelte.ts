@@ -1,3 +1,5 @@
+import { untrack } from 'svelte';
+
 import type adminTexts from './en/admin';
 import type common from './en/common';
 import type consoleTexts from './en/console';
@@ -47,7 +49,9 @@ class Language {
   async load(...areas: Area[]) {
     const missing = areas.filter((a) => !this.#areas.includes(a));
     this.#areas.push(...missing);
-    await this.show(this.#areas.length === missing.length ? preferred() : this.locale);
+    // Untracked: another language must not make the page that waits for this begin anew.
+    const locale = untrack(() => this.locale);
+    await this.show(this.#areas.length === missing.length ? preferred() : locale);
   }
 
   async choose(locale: Locale) {

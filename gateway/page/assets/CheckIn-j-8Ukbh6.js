@@ -1,1 +1,0 @@
-import"./disclose-version-xihTtKlq.js";import{I as e,P as t}from"./index-client-DoQEPh27.js";var n=e(`<h1>CheckIn</h1>`);function r(e){var r=n();t(e,r)}export{r as default};

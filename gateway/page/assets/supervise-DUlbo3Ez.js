@@ -1,1 +1,0 @@
-export{t as default}from"./supervise-ByocN_l9.js";

@@ -1,1 +1,0 @@
-var e={title:`visit`};export{e as default};
