@@ -14,8 +14,9 @@ class People {
     if (!of || this.#asked.has(of)) return;
     this.#asked.add(of);
     try {
-      if (of !== '*') return;
-      const users = await all((after) => data(api.GET('/api/v1/users', { params: { query: { limit: 1000, after } } })));
+      const users = of === '*'
+        ? await all((after) => data(api.GET('/api/v1/users', { params: { query: { limit: 1000, after } } })))
+        : (await data(api.GET('/api/v1/queues/{queue}/attendants', { params: { path: { queue: of } } }))).items;
       for (const u of users) this.#names.set(u.id, u.name || u.id.slice(0, 8));
     } catch {
       this.#asked.delete(of); // it is only names
@@ -26,6 +27,9 @@ class People {
     if (id === session.user?.id) return session.user.name || session.user.email;
     return this.#names.get(id) ?? id.slice(0, 8);
   }
+
+  /** The name of what may be a user, else what it is. */
+  known(id: string): string { return this.#names.get(id) ?? id; }
 
   /** Those who are known, by name. */
   get all() { return [...this.#names].sort(([, a], [, b]) => a.localeCompare(b)); }
