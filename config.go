@@ -125,6 +125,11 @@ func readConfig(args []string, getenv func(string) string) (Config, error) {
 	return c, c.check()
 }
 
+// keepsFiles tells whether a node has anything in its data dir.
+func (c *Config) keepsFiles() bool {
+	return c.RedisURL == "" || c.DatabaseURL == "" || c.TokenKeys == nil || c.DataKeys == nil
+}
+
 // check is about values that are wrong together.
 func (c *Config) check() error {
 	if err := c.loadCertificate(); err != nil {

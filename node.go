@@ -153,8 +153,10 @@ func (n *Node) listen(context.Context) (err error) {
 }
 
 func (n *Node) openKeys(context.Context) (err error) {
-	if err := os.MkdirAll(n.config.DataDir, 0o700); err != nil {
-		return usage("--data-dir: %w", err)
+	if n.config.keepsFiles() { // else it may run where nothing can be written
+		if err := os.MkdirAll(n.config.DataDir, 0o700); err != nil {
+			return usage("--data-dir: %w", err)
+		}
 	}
 	if n.tokenKeys, err = n.ring(n.config.TokenKeys, "token.keys"); err != nil {
 		return fmt.Errorf("token keys: %w", err)
