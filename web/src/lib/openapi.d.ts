@@ -2793,8 +2793,9 @@ export interface components {
          */
         IdempotencyKey: string;
         /**
-         * @description As everywhere, but a UUID: all who have no login share their keys in a queue, so it must be one that nobody else
-         *     comes upon.
+         * @description As everywhere, but a UUID, and neither of all zeros nor of all ones: all who have no login share their keys in a
+         *     queue, so it should be one that nobody else comes upon, random of version 4 or 7. Any other counts only together
+         *     with the network address that it comes from.
          * @example 5e2f0f6c-1d3b-4f0a-9a51-0c7b1b8f4a77
          */
         PublicIdempotencyKey: string;
@@ -3971,8 +3972,9 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description As everywhere, but a UUID: all who have no login share their keys in a queue, so it must be one that nobody else
-                 *     comes upon.
+                 * @description As everywhere, but a UUID, and neither of all zeros nor of all ones: all who have no login share their keys in a
+                 *     queue, so it should be one that nobody else comes upon, random of version 4 or 7. Any other counts only together
+                 *     with the network address that it comes from.
                  * @example 5e2f0f6c-1d3b-4f0a-9a51-0c7b1b8f4a77
                  */
                 "Idempotency-Key"?: components["parameters"]["PublicIdempotencyKey"];
@@ -4073,8 +4075,9 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description As everywhere, but a UUID: all who have no login share their keys in a queue, so it must be one that nobody else
-                 *     comes upon.
+                 * @description As everywhere, but a UUID, and neither of all zeros nor of all ones: all who have no login share their keys in a
+                 *     queue, so it should be one that nobody else comes upon, random of version 4 or 7. Any other counts only together
+                 *     with the network address that it comes from.
                  * @example 5e2f0f6c-1d3b-4f0a-9a51-0c7b1b8f4a77
                  */
                 "Idempotency-Key"?: components["parameters"]["PublicIdempotencyKey"];

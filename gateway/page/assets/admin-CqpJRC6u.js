@@ -1,1 +1,0 @@
-var e={title:``};export{e as t};

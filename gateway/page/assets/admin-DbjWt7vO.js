@@ -1,1 +1,0 @@
-export{t as default}from"./admin-CqpJRC6u.js";
