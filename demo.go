@@ -95,7 +95,10 @@ func demoGreeting(url string, admin demo.Login, town *demo.Town) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  nowserving %s: a demo with invented people; nothing of it is kept\n\n", version)
 	for _, page := range []struct{ what, where string }{
-		{"open", url + "/"},
+		{"desk", url + "/console"},
+		{"overview", url + "/supervisor"},
+		{"display", url + "/display#key=" + town.DisplayKey},
+		{"check-in", url + "/checkin/" + strings.Join(town.CheckIn, ",")},
 		{"REST", url + "/api/v1/openapi.yaml"},
 	} {
 		fmt.Fprintf(&b, "  %-12s %s\n", page.what, page.where)
@@ -106,8 +109,6 @@ func demoGreeting(url string, admin demo.Login, town *demo.Town) string {
 	}{{"admin", admin}, {"supervisor", town.Supervisor}, {"attendant", town.Attendant}} {
 		fmt.Fprintf(&b, "  %-12s %s, password %s\n", who.level, who.login.Email, who.login.Password)
 	}
-	fmt.Fprintf(&b, "  %-12s %s\n", "display key", town.DisplayKey)
-	fmt.Fprintf(&b, "  %-12s %s\n", "check-in", strings.Join(town.CheckIn, ", "))
 	b.WriteString("  stop         Ctrl-C\n\n")
 	return b.String()
 }

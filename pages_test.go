@@ -29,12 +29,7 @@ func TestPages(t *testing.T) {
 		t.Fatalf("no tests: %v", err)
 	}
 	npmInstall(t)
-	binary := filepath.Join(t.TempDir(), "nowserving")
-	// Without -race: promises are about the program that people run.
-	build := exec.Command("go", "build", "-race=false", "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v:\n%s", err, out)
-	}
+	binary := plainProgram(t)
 	var timed []string
 	t.Run("together", func(t *testing.T) {
 		for _, file := range files {
@@ -51,6 +46,18 @@ func TestPages(t *testing.T) {
 	for _, file := range timed {
 		t.Run(pagesName(file), func(t *testing.T) { runPages(t, binary, file) })
 	}
+}
+
+// plainProgram builds the program as people run it, for what is promised of its
+// speed: without the race detector that the tests may have.
+func plainProgram(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "nowserving")
+	build := exec.Command("go", "build", "-race=false", "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	return binary
 }
 
 func pagesName(file string) string { return strings.TrimSuffix(filepath.Base(file), ".test.mjs") }
