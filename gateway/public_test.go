@@ -196,7 +196,7 @@ func TestPublicKeysThatAreNotRandom(t *testing.T) {
 		if in("192.0.2.1", key) == in("198.51.100.7", key) {
 			t.Errorf("%s gives one's ticket to another", key)
 		}
-		if in("192.0.2.1", key) != in("192.0.2.1", key) {
+		if first, again := in("192.0.2.1", key), in("192.0.2.1", key); first != again {
 			t.Errorf("%s makes two tickets for one", key)
 		}
 	}
