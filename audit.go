@@ -32,6 +32,12 @@ func byOperator(action, target, details string) directory.AuditEntry {
 	return directory.AuditEntry{ID: newID(), At: time.Now().UTC(), Action: action, Target: target, Details: json.RawMessage(details)}
 }
 
+// byProvider is an entry of what a user's own sign-in has changed.
+func byProvider(action, id string, who gateway.ForeignUser) directory.AuditEntry {
+	details, _ := json.Marshal(map[string]any{"level": who.Level, "queues": who.Queues}) // texts always encode
+	return directory.AuditEntry{ID: newID(), At: time.Now().UTC(), UserID: id, Action: action, Target: id, Details: details}
+}
+
 func newID() uuid.UUID {
 	id, _ := uuid.NewV7() // never fails: Go ends the program instead
 	return id

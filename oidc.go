@@ -53,7 +53,7 @@ func (n *Node) signIn(ctx context.Context, who gateway.ForeignUser) (gateway.Use
 	}
 	level := directory.Level(who.Level)
 	if u.Level != level || !slices.Equal(u.Queues, who.Queues) {
-		if u, err = n.directory.UpdateUser(ctx, id, directory.UserPatch{Level: &level, Queues: &who.Queues}); err != nil {
+		if u, err = n.directory.UpdateUser(ctx, id, directory.UserPatch{Level: &level, Queues: &who.Queues}, byProvider("user.changed", id, who)); err != nil {
 			return gateway.User{}, err
 		}
 	}
@@ -69,10 +69,10 @@ func (n *Node) newForeigner(ctx context.Context, id string, who gateway.ForeignU
 	if len([]rune(u.Name)) > 200 {
 		u.Name = ""
 	}
-	made, err := n.directory.CreateUser(ctx, u)
+	made, err := n.directory.CreateUser(ctx, u, byProvider("user.created", id, who))
 	if errors.Is(err, directory.ErrExists) { // the address is another user's
 		u.Email = id + "@oidc.invalid"
-		made, err = n.directory.CreateUser(ctx, u)
+		made, err = n.directory.CreateUser(ctx, u, byProvider("user.created", id, who))
 	}
 	if errors.Is(err, directory.ErrExists) { // another sign-in was quicker
 		made, err = n.directory.UserByID(ctx, id)

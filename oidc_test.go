@@ -133,6 +133,12 @@ func TestSignInAtAProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	for action, want := range map[string]int{"user.created": 1, "user.changed": 1, "login.oidc": 4} {
+		kept, _, err := d.ListAudit(t.Context(), directory.AuditFilter{Action: action, Target: foreignID(provider.Issuer, "ann")}, nil, 10)
+		if err != nil || len(kept) != want {
+			t.Errorf("%s: %d entries, want %d, %v", action, len(kept), want, err)
+		}
+	}
 	yes := true
 	if _, err := d.UpdateUser(t.Context(), foreignID(provider.Issuer, "eve"), directory.UserPatch{Disabled: &yes}); err != nil {
 		t.Fatal(err)

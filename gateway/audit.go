@@ -197,6 +197,19 @@ func (l *AuditLog) tell(level slog.Level, says string, e *AuditEntry, err error)
 		"address", e.Address, "at", e.At, "details", string(e.Details), "error", err)
 }
 
+// later keeps an entry without anybody waiting for the store.
+func (l *AuditLog) later(e AuditEntry) {
+	l.mu.Lock()
+	full := len(l.waiting) >= auditPending
+	if !full {
+		l.waiting = append(l.waiting, lateEntry{AuditEntry: e})
+	}
+	l.mu.Unlock()
+	if full {
+		l.tell(slog.LevelError, "an entry of the audit log stands here alone, for too many wait", &e, errBehind)
+	}
+}
+
 // entry makes one for what somebody does now. details may be nil.
 func (l *AuditLog) entry(who *Principal, from netip.Addr, action, target string, details any) AuditEntry {
 	id, _ := uuid.NewV7() // never fails: Go ends the program instead

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -76,5 +77,46 @@ func TestAuditEntryThatIsRefused(t *testing.T) {
 		if n := strings.Count(said.String(), "for the store refuses it\" user=\"\" key=\"\" action="+action+" "); n != 1 {
 			t.Errorf("%s is told of %d times: %s", action, n, said.String())
 		}
+	}
+}
+
+// It is recorded that somebody cannot log in for a while, or has been robbed of a
+// refresh token; of addresses that are nobody's nothing is.
+func TestAuditOfLogins(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	ann := e.addLogin("ann@example.org")
+	for range FailuresOfEmail + 2 {
+		e.login("ann@example.org", "wrong")
+		e.login("nobody@example.org", "wrong")
+	}
+	e.gateway.options.Audit.catchUp(t.Context())
+	held := e.audited("action=login.held_back")
+	if len(held) != 1 || held[0]["target"] != ann || held[0]["user"] != nil || held[0]["address"] != "127.0.0.1" {
+		t.Errorf("%v", held)
+	}
+	for i := range FailuresOfAddress - 2*FailuresOfEmail - 1 { // without the work for them
+		l, err := (attempts{e.dir}).Begin(t.Context(), fmt.Sprint(i), "127.0.0.1")
+		if err != nil || l.Attempt == "" {
+			t.Fatal(l, err)
+		}
+		if err := (attempts{e.dir}).End(t.Context(), l.Attempt, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.login("last@example.org", "wrong").want(401, "bad_credentials")
+	e.login("last@example.org", "wrong").want(429, "too_many_attempts")
+	e.gateway.options.Audit.catchUp(t.Context())
+	if held = e.audited("action=login.held_back"); len(held) != 2 || held[1]["target"] != nil {
+		t.Errorf("%v", held)
+	}
+	e.skew.Add(int64(ThrottleWindow))
+	first := e.login("ann@example.org", password).want(200, "")
+	e.refresh(first.str("refresh_token")).want(200, "")
+	e.refresh(first.str("refresh_token")).want(401, "unauthenticated")
+	e.refresh("rt_nonsense").want(401, "unauthenticated")
+	e.skew.Store(0)
+	if got := e.actions("action=login.reused"); got != "login.reused "+ann {
+		t.Error(got)
 	}
 }

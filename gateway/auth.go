@@ -161,16 +161,19 @@ func (a *Auth) begin(ctx context.Context, u User) (*session, error) {
 }
 
 // renew takes a refresh token, once, and gives the next pair. A second use within
-// the grace is only refused; see refreshGrace.
-func (a *Auth) renew(ctx context.Context, old string, grace time.Duration) (*session, *problem) {
+// the grace is only refused; see refreshGrace. robbed is the user of a token that
+// was used a second time.
+func (a *Auth) renew(ctx context.Context, old string, grace time.Duration) (s *session, robbed string, p *problem) {
 	token, hash := newRefreshToken()
 	now := a.now()
 	used, user, err := a.directory.RotateRefresh(ctx, hashRefresh(old), hash, now.Add(refreshLife), now, grace)
 	switch {
-	case errors.Is(err, ErrReused), errors.Is(err, ErrNotFound):
-		return nil, loggedOut()
+	case errors.Is(err, ErrReused):
+		return nil, used.UserID, loggedOut()
+	case errors.Is(err, ErrNotFound):
+		return nil, "", loggedOut()
 	case errors.Is(err, ErrJustUsed):
-		return nil, unavailable("Another page has just renewed the login. Try again.")
+		return nil, "", unavailable("Another page has just renewed the login. Try again.")
 	}
 	var access string
 	if err == nil {
@@ -178,9 +181,9 @@ func (a *Auth) renew(ctx context.Context, old string, grace time.Duration) (*ses
 	}
 	if err != nil {
 		a.log.Warn("a login could not be renewed", "error", err)
-		return nil, unavailable("Logins cannot be renewed just now.")
+		return nil, "", unavailable("Logins cannot be renewed just now.")
 	}
-	return &session{access: access, refresh: token, user: user}, nil
+	return &session{access: access, refresh: token, user: user}, "", nil
 }
 
 // issue signs an access token with the first key.

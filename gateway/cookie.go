@@ -127,7 +127,7 @@ func (g *Gateway) renewCookies(ctx context.Context, c *fiber.Ctx) error {
 	if old == "" {
 		return loggedOut()
 	}
-	s, p := g.auth.renew(ctx, old, refreshGrace)
+	s, p := g.renew(ctx, c, old, refreshGrace)
 	if p != nil {
 		if p.Code == codeUnauthenticated {
 			g.dropCookies(c)

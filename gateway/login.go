@@ -47,16 +47,19 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 	}
 	failed := false
 	defer func() { end(failed) }() // after a panic too: it must not count as under way for ever
-	everywhere, wait, err := g.auth.beginEverywhere(ctx, *email, g.clientAddr(c))
+	attempt, everywhere, err := g.auth.beginEverywhere(ctx, *email, g.clientAddr(c))
 	switch {
 	case err != nil:
 		return unavailable("Too many logins are under way.")
-	case wait > 0:
-		return tooManyAttempts(wait)
+	case everywhere == nil:
+		return tooManyAttempts(attempt.Wait)
 	}
 	defer func() { everywhere(failed) }()
-	s, p := g.auth.login(ctx, *email, *password)
+	s, user, p := g.auth.login(ctx, *email, *password)
 	failed = p != nil && p.Code == codeBadCredentials
+	if failed {
+		g.auditHeldBack(c, attempt, user)
+	}
 	if p != nil {
 		return p
 	}
@@ -72,12 +75,25 @@ func tooManyAttempts(wait time.Duration) *problem {
 	return p
 }
 
-// login does the same work whether or not somebody has the address.
-func (a *Auth) login(ctx context.Context, email, password string) (*session, *problem) {
+// auditHeldBack records that the user, whose id is empty for an address that is
+// nobody's, or the network address cannot log in for a while. The answer does not
+// wait for it: that it takes longer would tell whose address is somebody's.
+func (g *Gateway) auditHeldBack(c *fiber.Ctx, attempt Login, user string) {
+	if attempt.LastOfEmail && user != "" {
+		g.options.Audit.later(g.auditEntry(c, &Principal{}, "login.held_back", user, map[string]string{"after": "failures of one user"}))
+	}
+	if attempt.LastOfAddress {
+		g.options.Audit.later(g.auditEntry(c, &Principal{}, "login.held_back", "", map[string]string{"after": "failures of one address"}))
+	}
+}
+
+// login does the same work whether or not somebody has the address. It gives the
+// id of the user who has it, also where the password is wrong.
+func (a *Auth) login(ctx context.Context, email, password string) (s *session, whose string, p *problem) {
 	user, err := a.directory.UserByEmail(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		a.log.Warn("a login could not be checked", "error", err)
-		return nil, unavailable("Logins cannot be checked just now.")
+		return nil, "", unavailable("Logins cannot be checked just now.")
 	}
 	known := err == nil && !user.Disabled
 	hash := ""
@@ -88,17 +104,16 @@ func (a *Auth) login(ctx context.Context, email, password string) (*session, *pr
 	switch {
 	case err != nil:
 		a.log.Warn("a password could not be checked", "error", err)
-		return nil, unavailable("Logins cannot be checked just now.")
+		return nil, "", unavailable("Logins cannot be checked just now.")
 	case !good || !known:
-		return nil, newProblem(codeBadCredentials, "No user has this e-mail address and password.")
+		return nil, user.ID, newProblem(codeBadCredentials, "No user has this e-mail address and password.")
 	}
 	a.rehash(ctx, &user, password)
-	s, err := a.begin(ctx, user)
-	if err != nil {
+	if s, err = a.begin(ctx, user); err != nil {
 		a.log.Warn("a login could not be kept", "user", user.ID, "error", err)
-		return nil, unavailable("Logins cannot be kept just now.")
+		return nil, user.ID, unavailable("Logins cannot be kept just now.")
 	}
-	return s, nil
+	return s, user.ID, nil
 }
 
 // rehash has a password that was good kept at today's costs. It does not matter
@@ -138,11 +153,20 @@ func (g *Gateway) refresh(c *fiber.Ctx) error {
 	if cookie {
 		return g.renewCookies(ctx, c)
 	}
-	s, p := g.auth.renew(ctx, *token, 0)
+	s, p := g.renew(ctx, c, *token, 0)
 	if p != nil {
 		return p
 	}
 	return g.sendSession(c, s)
+}
+
+// renew renews a login, and records a token that was used twice: somebody else had it.
+func (g *Gateway) renew(ctx context.Context, c *fiber.Ctx, old string, grace time.Duration) (*session, *problem) {
+	s, robbed, p := g.auth.renew(ctx, old, grace)
+	if robbed != "" {
+		g.audit(c, &Principal{}, "login.reused", robbed, nil)
+	}
+	return s, p
 }
 
 func loggedOut() *problem {

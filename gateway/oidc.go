@@ -238,6 +238,7 @@ func (g *Gateway) endSignIn(c *fiber.Ctx) error {
 		g.log.Warn("a sign-in could not be kept", "user", user.ID, "error", err)
 		return g.signInEnds(c, "unavailable")
 	}
+	g.audit(c, &Principal{UserID: user.ID}, "login.oidc", user.ID, map[string]any{"level": user.Level})
 	g.setCookie(c, accessCookie, s.access)
 	g.setCookie(c, refreshCookie, s.refresh)
 	return g.signInEnds(c, "done")

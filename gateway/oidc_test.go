@@ -97,6 +97,9 @@ func TestFlowsSecretsAreChecked(t *testing.T) {
 	if got := end(b, at); got != "/#sign-in=done" || b.cookies[accessCookie] == nil || b.cookies[accessCookie].SameSite != http.SameSiteStrictMode || seen.Subject != "ann" {
 		t.Errorf("%s, %v", got, b.cookies)
 	}
+	if got := e.audited(""); len(got) != 1 || got[0]["action"] != "login.oidc" || got[0]["user"] != "ann" || got[0]["target"] != "ann" {
+		t.Errorf("the audit log has %v", got)
+	}
 }
 
 func TestClaimMap(t *testing.T) {

@@ -53,6 +53,9 @@ type Login struct {
 	Attempt string
 	Wait    time.Duration // so many have failed that none may be made for so long
 	Busy    bool          // so many are under way that it must wait for them
+	// Of one that may be made: it is the last one for a while, should it fail and
+	// all fail that are under way.
+	LastOfEmail, LastOfAddress bool
 }
 
 // Attempts counts failed logins over all nodes.
@@ -69,27 +72,27 @@ const (
 	attemptsAgain  = 50 * time.Millisecond
 )
 
-// beginEverywhere is begin over all nodes.
-func (a *Auth) beginEverywhere(ctx context.Context, email string, from netip.Addr) (end func(failed bool), wait time.Duration, err error) {
+// beginEverywhere is begin over all nodes. login says whether it is the last one.
+func (a *Auth) beginEverywhere(ctx context.Context, email string, from netip.Addr) (login Login, end func(failed bool), err error) {
 	for {
 		look, cancel := context.WithTimeout(ctx, attemptsWithin)
-		login, err := a.attempts.Begin(look, email, network(from))
+		login, err = a.attempts.Begin(look, email, network(from))
 		cancel()
 		switch {
 		case err != nil:
 			a.log.Warn("failed logins are counted by this node alone for now", "error", err)
-			return func(bool) {}, 0, nil
+			return Login{}, func(bool) {}, nil
 		case login.Wait > 0:
-			return nil, login.Wait, nil
+			return login, nil, nil
 		case !login.Busy:
-			return func(failed bool) { a.endEverywhere(login.Attempt, failed) }, 0, nil
+			return login, func(failed bool) { a.endEverywhere(login.Attempt, failed) }, nil
 		}
 		// Those who came at once give way to each other; they must not come at once again.
 		timer := time.NewTimer(attemptsAgain/2 + rand.N(attemptsAgain)) //nolint:gosec // jitter is no secret
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, 0, ctx.Err()
+			return Login{}, nil, ctx.Err()
 		case <-timer.C:
 		}
 	}

@@ -38,7 +38,13 @@ type Login struct {
 	Attempt string        // it may be made; FailLogin or EndLogin ends it
 	Wait    time.Duration // so many have failed that none may be made for so long
 	Busy    bool          // so many are under way that it must wait for them
+	// Of one that may be made: it is the last one for a while, should it fail and
+	// all fail that are under way.
+	LastOfEmail, LastOfAddress bool
 }
+
+// held tells whether it may not be made now.
+func (l Login) held() bool { return l.Wait > 0 || l.Busy }
 
 // BeginLogin counts an attempt to log in, over all nodes. No more are under way
 // at once than may still fail, so that many at the same moment are counted like
@@ -53,14 +59,16 @@ func (d *Directory) BeginLogin(ctx context.Context, email, address string, l Log
 		return Login{}, err
 	}
 	look := func(own string) (Login, error) {
-		ofEmail, err := d.attempts(ctx, "email", emails, own, l.OfEmail, l.Within)
-		if err != nil || ofEmail != (Login{}) {
-			return ofEmail, err
+		found, last, err := d.attempts(ctx, "email", emails, own, l.OfEmail, l.Within)
+		if err != nil || found.held() {
+			return found, err
 		}
-		return d.attempts(ctx, "address", addresses, own, l.OfAddress, l.Within)
+		found, lastOfAddress, err := d.attempts(ctx, "address", addresses, own, l.OfAddress, l.Within)
+		found.LastOfEmail, found.LastOfAddress = last, lastOfAddress
+		return found, err
 	}
-	if full, err := look(""); err != nil || full != (Login{}) {
-		return full, err
+	if found, err := look(""); err != nil || found.held() {
+		return found, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -72,25 +80,26 @@ func (d *Directory) BeginLogin(ctx context.Context, email, address string, l Log
 	}
 	// Whoever came in the same moment is seen now, or sees this one: of too many,
 	// none goes on that should not.
-	full, err := look(row.ID)
-	if err != nil || full != (Login{}) {
+	found, err := look(row.ID)
+	if err != nil || found.held() {
 		if gone := d.EndLogin(ctx, row.ID); err == nil {
 			err = gone
 		}
-		return full, err
+		return found, err
 	}
-	return Login{Attempt: row.ID}, nil
+	found.Attempt = row.ID
+	return found, nil
 }
 
 // attempts looks whether there is room for one more attempt beside those that
-// are kept under some hashes, but for its own row.
-func (d *Directory) attempts(ctx context.Context, column string, hashes [][]byte, own string, limit int, within time.Duration) (Login, error) {
+// are kept under some hashes, but for its own row; last is for one more and no other.
+func (d *Directory) attempts(ctx context.Context, column string, hashes [][]byte, own string, limit int, within time.Duration) (found Login, last bool, err error) {
 	var rows []attemptRow
 	now := millis(d.now())
-	err := d.read(ctx).Select("at_ms", "failed").Where(column+" IN ? AND at_ms > ? AND id <> ?", hashes, now-within.Milliseconds(), own).
+	err = d.read(ctx).Select("at_ms", "failed").Where(column+" IN ? AND at_ms > ? AND id <> ?", hashes, now-within.Milliseconds(), own).
 		Order("at_ms DESC").Limit(2 * limit).Find(&rows).Error
 	if err != nil {
-		return Login{}, d.fail(err)
+		return Login{}, false, d.fail(err)
 	}
 	failed := 0
 	for _, row := range rows {
@@ -98,10 +107,10 @@ func (d *Directory) attempts(ctx context.Context, column string, hashes [][]byte
 			failed++
 		}
 		if failed == limit { // it is over when this one is
-			return Login{Wait: time.Duration(row.AtMs-now)*time.Millisecond + within}, nil
+			return Login{Wait: time.Duration(row.AtMs-now)*time.Millisecond + within}, false, nil
 		}
 	}
-	return Login{Busy: len(rows) >= limit}, nil
+	return Login{Busy: len(rows) >= limit}, len(rows) == limit-1, nil
 }
 
 // FailLogin tells that an attempt has failed.

@@ -59,7 +59,7 @@ func (d *Directory) AddRefresh(ctx context.Context, t RefreshToken) error {
 
 // UseRefresh marks a token as used and returns it with its user, as both are
 // in that moment. A second use deletes the whole family and gives ErrReused:
-// one of the two who used it stole it. A token that is unknown or expired, or
+// one of the two who used it stole it; the token is given with it. A token that is unknown or expired, or
 // whose user is gone, disabled or had its sessions ended, gives ErrNotFound.
 func (d *Directory) UseRefresh(ctx context.Context, hash TokenHash, now time.Time) (RefreshToken, User, error) {
 	return d.useRefresh(ctx, hash, now, 0, func(*gorm.DB, RefreshToken) error { return nil })
@@ -92,6 +92,7 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 		if row.UsedMs != 0 && millis(now)-row.UsedMs < grace.Milliseconds() {
 			return ErrJustUsed
 		}
+		token = row.token()
 		if row.UsedMs != 0 {
 			reused = true // and nil below, so that the deletion is kept
 			return d.endFamily(tx, row.Family)
@@ -118,7 +119,7 @@ func (d *Directory) useRefresh(ctx context.Context, hash TokenHash, now time.Tim
 	case err != nil:
 		return RefreshToken{}, User{}, err
 	case reused:
-		return RefreshToken{}, User{}, ErrReused
+		return token, User{}, ErrReused
 	}
 	return token, user, nil
 }
