@@ -41,9 +41,9 @@ type Config struct {
 	// Nil: from the data dir, made there at the first start.
 	TokenKeys *seal.Ring
 	DataKeys  *seal.Ring
-	// The file that DataKeys came from, which is read again when it changes;
-	// empty where they were given as such.
-	DataKeysFile string
+	// The files that they came from, which are read again when they change; empty
+	// where they were given as such.
+	TokenKeysFile, DataKeysFile string
 
 	Certificate *certificateFiles // nil: plain HTTP
 	// Exposed names the flags that gave secrets on the command line.
@@ -105,7 +105,8 @@ var settings = []setting{
 		put: text(func(c *Config) *string { return &c.oidc.clientSecret })},
 	{name: "oidc-map", usage: "who may do what: claim; value = level queue …; …", put: putClaims},
 	{name: "token-keys", secret: true, usage: "key ring id:base64,… that signs tokens",
-		put: ring(func(c *Config) **seal.Ring { return &c.TokenKeys })},
+		put:     ring(func(c *Config) **seal.Ring { return &c.TokenKeys }),
+		putFile: func(c *Config, path string) { c.TokenKeysFile = path }},
 	{name: "data-keys", secret: true, usage: "key ring id:base64,… that seals customer data",
 		put:     ring(func(c *Config) **seal.Ring { return &c.DataKeys }),
 		putFile: func(c *Config, path string) { c.DataKeysFile = path }},

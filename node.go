@@ -64,11 +64,11 @@ type Node struct {
 	tokenKeys *seal.Ring
 	dataKeys  *seal.Ring
 	// Nil until the directory is open.
-	sealer     *seal.DataKeys
-	ringKeeper *ringKeeper
-	indexKeys  []gateway.TokenKey
-	feeds      *actors.Feeds
-	projector  *actors.Projector
+	sealer      *seal.DataKeys
+	ringKeepers []*ringKeeper
+	indexKeys   []gateway.TokenKey
+	feeds       *actors.Feeds
+	projector   *actors.Projector
 	// sinks must have every event; their followers see to it.
 	sinks     []actors.Sink
 	followers []*actors.JournalFollower
@@ -96,7 +96,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openStores, n.openDataKeys, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
+		n.listen, n.openKeys, n.openStores, n.openRings, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -158,7 +158,7 @@ func (n *Node) openKeys(context.Context) (err error) {
 			return usage("--data-dir: %w", err)
 		}
 	}
-	if n.tokenKeys, err = n.ring(n.config.TokenKeys, "token.keys"); err != nil {
+	if n.tokenKeys, err = n.ring(n.config.TokenKeys, tokenKeysFile); err != nil {
 		return fmt.Errorf("token keys: %w", err)
 	}
 	if n.dataKeys, err = n.ring(n.config.DataKeys, dataKeysFile); err != nil {
@@ -167,8 +167,11 @@ func (n *Node) openKeys(context.Context) (err error) {
 	return nil
 }
 
-// dataKeysFile holds the ring in the data dir.
-const dataKeysFile = "data.keys"
+// The rings in the data dir.
+const (
+	dataKeysFile  = "data.keys"
+	tokenKeysFile = "token.keys"
+)
 
 func (n *Node) ring(configured *seal.Ring, file string) (*seal.Ring, error) {
 	if configured != nil {
@@ -326,7 +329,9 @@ func (n *Node) serve() {
 	run("audit log", n.audit.Run)
 	run("access", n.gateway.FollowAccess)
 	run("data keys", n.sealer.Run)
-	run("key ring", n.ringKeeper.Run)
+	for _, k := range n.ringKeepers {
+		run("key ring", k.Run)
+	}
 	if n.config.has(roleActors) {
 		run("list of queues", n.projector.Run)
 		run("erasures", n.erasing.Run)

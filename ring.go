@@ -26,45 +26,62 @@ const (
 	ringWithin = 5 * time.Second
 )
 
-// ringKeeper has a node's ring of data keys follow its file. It takes no step with
-// which data would be lost: a key that is still needed stays, and a key comes to
-// the front only when every node that runs has it.
+// ringKeeper has a node's ring follow its file. It takes no step with which what
+// is kept would be lost: a key that is still needed stays, and a key comes to the
+// front only when every node that runs has it.
 type ringKeeper struct {
-	ring      *seal.Ring
-	tokens    *seal.Ring // the other one, of which is told with this one
-	path      string     // empty: the ring was given as such and stays
-	private   bool       // the file is in the data dir
-	directory *directory.Directory
-	sealer    *seal.DataKeys
-	node      string // unique
-	name      string // for people
-	log       *slog.Logger
+	ring    *seal.Ring
+	kind    ringKind
+	path    string // empty: the ring was given as such and stays
+	private bool   // the file is in the data dir
+	used    func() // told that the ring has other keys, or another first one
+	log     *slog.Logger
 
 	file     *seal.Ring // what the file says
 	said     string     // what was logged last
-	direct   uint64     // values sealed without a data key that were reported
-	led      string     // the first key when they were
 	reported time.Time
 }
 
-// openDataKeys is for when there is a directory.
-func (n *Node) openDataKeys(ctx context.Context) error {
+// ringKind is what a ring's keys are for, and where nodes tell of theirs.
+type ringKind interface {
+	name() string
+	// check refuses another key than others have under the same id.
+	check(ctx context.Context, keys []seal.Proof) error
+	// report tells the other nodes of the ring.
+	report(ctx context.Context, ring *seal.Ring) error
+	// nodes are those that run.
+	nodes(ctx context.Context) ([]directory.RingNode, error)
+	// mayGo refuses to let go of keys without which something could not be opened.
+	mayGo(ctx context.Context, gone []string) error
+	// tellLost says what cannot be opened for want of a key.
+	tellLost(ctx context.Context, ring *seal.Ring) error
+}
+
+// openRings is for when there is a directory.
+func (n *Node) openRings(ctx context.Context) error {
 	n.sealer = seal.NewDataKeys(n.dataKeys, n.directory, n.log, n.config.Now)
-	n.ringKeeper = &ringKeeper{
-		ring: n.dataKeys, tokens: n.tokenKeys, path: n.config.DataKeysFile, directory: n.directory, sealer: n.sealer,
-		node: rand.Text(), name: n.URL(), log: n.log, file: n.dataKeys.Leading(""),
+	node := ringNode{n.directory, rand.Text(), n.URL()}
+	keeper := func(ring, configured *seal.Ring, kind ringKind, path, own string) *ringKeeper {
+		k := &ringKeeper{ring: ring, kind: kind, path: path, log: n.log, file: ring.Leading(""), used: func() {}}
+		if configured == nil {
+			k.path, k.private = filepath.Join(n.config.DataDir, own), true
+		}
+		n.ringKeepers = append(n.ringKeepers, k)
+		return k
 	}
-	if n.config.DataKeys == nil {
-		n.ringKeeper.path, n.ringKeeper.private = filepath.Join(n.config.DataDir, dataKeysFile), true
+	keeper(n.dataKeys, n.config.DataKeys, &dataRing{ringNode: node, sealer: n.sealer, log: n.log}, n.config.DataKeysFile, dataKeysFile)
+	// It tells of the node that the other one has told of.
+	keeper(n.tokenKeys, n.config.TokenKeys, tokenRing{node}, n.config.TokenKeysFile, tokenKeysFile).used = n.useTokenKeys
+	for _, k := range n.ringKeepers {
+		err := (&waiting{node: n}).await(ctx, "database", k.begin)
+		if errors.Is(err, directory.ErrOtherKey) {
+			return usage("--%s-keys: %w", k.kind.name(), err)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err := (&waiting{node: n}).await(ctx, "database", n.ringKeeper.begin)
-	if errors.Is(err, directory.ErrOtherKey) {
-		return usage("%w", err)
-	}
-	if err != nil {
-		return err
-	}
-	n.closing(n.ringKeeper.end)
+	n.closing(node.end)
 	return (&waiting{node: n}).await(ctx, "database", func(ctx context.Context) error {
 		keys, err := n.sealer.Named(ctx, "customer-index")
 		n.indexKeys = nil
@@ -73,6 +90,17 @@ func (n *Node) openDataKeys(ctx context.Context) error {
 		}
 		return err
 	})
+}
+
+// useTokenKeys has the gateway sign and verify with the ring as it is now.
+func (n *Node) useTokenKeys() {
+	if n.gateway == nil { // it will take them when it is made
+		return
+	}
+	err := n.gateway.UseTokenKeys(tokenKeys(n.tokenKeys, "access-token"), tokenKeys(n.tokenKeys, "ticket-link"), tokenKeys(n.tokenKeys, "oidc-state"))
+	if err != nil {
+		n.log.Error("tokens are signed with the keys of before", "error", err)
+	}
 }
 
 // begin chooses the first key, for those who hold the ring already.
@@ -85,17 +113,7 @@ func (k *ringKeeper) begin(ctx context.Context) error {
 		return err
 	}
 	k.lead(first)
-	return k.tellLost(ctx)
-}
-
-// end has nobody wait for this node.
-func (k *ringKeeper) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, ringWithin)
-	defer cancel()
-	if err := k.directory.ForgetRingNode(ctx, k.node); err != nil && !errors.Is(err, directory.ErrUnavailable) {
-		return err
-	}
-	return nil // a database that is away will find out by itself
+	return k.kind.tellLost(ctx, k.ring)
 }
 
 // Run follows the file until ctx is over. It gives nil.
@@ -124,7 +142,7 @@ func (k *ringKeeper) say(err error) {
 		text = err.Error()
 	}
 	if text != k.said && text != "" {
-		k.log.Warn("the key ring is not as its file says yet", "file", k.path, "keys", strings.Join(k.ring.IDs(), ","), "error", err)
+		k.log.Warn("the key ring is not as its file says yet", "file", k.path, "ring", k.kind.name(), "keys", strings.Join(k.ring.IDs(), ","), "error", err)
 	}
 	k.said = text
 }
@@ -164,16 +182,17 @@ func (k *ringKeeper) take(ctx context.Context, fresh *seal.Ring) error {
 	}
 	k.file = fresh
 	k.ring.Replace(fresh.Leading(first))
-	k.log.Info("the key ring has been read again", "file", k.path, "keys", strings.Join(k.ring.IDs(), ","))
+	k.used()
+	k.log.Info("the key ring has been read again", "file", k.path, "ring", k.kind.name(), "keys", strings.Join(k.ring.IDs(), ","))
 	if err := k.report(ctx); err != nil {
 		return err
 	}
-	return k.tellLost(ctx)
+	return k.kind.tellLost(ctx, k.ring)
 }
 
 // mayTake refuses a ring with which something could not be opened any more.
 func (k *ringKeeper) mayTake(ctx context.Context, fresh *seal.Ring) error {
-	if err := k.directory.CheckRing(ctx, fresh.Proofs()); err != nil {
+	if err := k.kind.check(ctx, fresh.Proofs()); err != nil {
 		return err
 	}
 	var gone []string
@@ -185,40 +204,8 @@ func (k *ringKeeper) mayTake(ctx context.Context, fresh *seal.Ring) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	keys, err := k.directory.RingKeys(ctx)
-	if err != nil {
-		return err
-	}
-	users, err := k.directory.UserRingKeys(ctx)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if why := needed(key, users[key.ID], time.Now()); slices.Contains(gone, key.ID) && why != "" {
-			return fmt.Errorf("the key %s is not in it any more, and is needed: %s", key.ID, why)
-		}
-	}
-	return nil
+	return k.kind.mayGo(ctx, gone)
 }
-
-// needed says why a key, which has sealed so many users, may not leave the ring;
-// empty where it may.
-func needed(key directory.RingKey, users int, now time.Time) string {
-	switch {
-	case key.DataKeys > 0:
-		return fmt.Sprintf("it wraps %d data keys; nowserving keys rotate wraps them anew", key.DataKeys)
-	case users > 0:
-		return fmt.Sprintf("it seals %d users; nowserving keys rotate seals them anew", users)
-	case !key.Direct.IsZero():
-		return "values that it sealed itself may be left, until " + key.Direct.UTC().Format(time.DateTime)
-	case now.Sub(key.Led) < fingerprintsLast:
-		return "repeated requests of the last 24 hours are known by it; it was the first key until " + key.Led.UTC().Format(time.DateTime)
-	}
-	return ""
-}
-
-// fingerprintsLast is how long idempotency keys are remembered.
-const fingerprintsLast = 24 * time.Hour
 
 // comeToFront has the first key that all nodes have be this node's first.
 func (k *ringKeeper) comeToFront(ctx context.Context) error {
@@ -245,13 +232,14 @@ func (k *ringKeeper) comeToFront(ctx context.Context) error {
 func (k *ringKeeper) lead(id string) {
 	if k.ring.IDs()[0] != id {
 		k.ring.Replace(k.file.Leading(id))
-		k.log.Info("the key ring has another first key", "key", id)
+		k.used()
+		k.log.Info("the key ring has another first key", "ring", k.kind.name(), "key", id)
 	}
 }
 
 // common gives the first key of a ring that every node that runs has.
 func (k *ringKeeper) common(ctx context.Context, r *seal.Ring) (string, error) {
-	nodes, err := k.directory.RingNodes(ctx)
+	nodes, err := k.kind.nodes(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -260,7 +248,7 @@ func (k *ringKeeper) common(ctx context.Context, r *seal.Ring) (string, error) {
 			return id, nil
 		}
 	}
-	k.log.Error("no key of the ring is in the ring of every node; what one seals others cannot open", "keys", strings.Join(r.IDs(), ","))
+	k.log.Error("no key of the ring is in the ring of every node; what one seals others cannot open", "ring", k.kind.name(), "keys", strings.Join(r.IDs(), ","))
 	return r.IDs()[0], nil
 }
 
@@ -274,33 +262,10 @@ func lacking(nodes []directory.RingNode, id string) *directory.RingNode {
 	return nil
 }
 
-// report tells of the ring, and of values that it sealed itself.
 func (k *ringKeeper) report(ctx context.Context) error {
-	r := directory.RingReport{Node: k.node, Name: k.name, Keys: k.ring.Proofs()}
-	direct := k.sealer.Direct()
-	if direct != k.direct {
-		r.Direct = []string{k.led, r.Keys[0].ID}
-	}
-	if err := k.directory.ReportRing(ctx, r); err != nil {
-		return fmt.Errorf("--data-keys: %w", err)
-	}
-	k.direct, k.led, k.reported = direct, r.Keys[0].ID, time.Now()
-	if err := k.directory.ReportTokenRing(ctx, k.node, k.tokens.Proofs()); err != nil {
-		return fmt.Errorf("--token-keys: %w", err)
-	}
-	return nil
-}
-
-// tellLost says what cannot be opened for want of a key.
-func (k *ringKeeper) tellLost(ctx context.Context) error {
-	keys, err := k.directory.RingKeys(ctx)
-	if err != nil {
+	if err := k.kind.report(ctx, k.ring); err != nil {
 		return err
 	}
-	for _, key := range keys {
-		if key.DataKeys > 0 && !slices.Contains(k.ring.IDs(), key.ID) {
-			k.log.Error("a key is missing in the ring; what it protects is shown as null", "key", key.ID, "data_keys", key.DataKeys)
-		}
-	}
+	k.reported = time.Now()
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -28,7 +29,7 @@ const (
 
 // Auth knows who is asking: it makes access and refresh tokens and checks them.
 type Auth struct {
-	keys      []TokenKey
+	keys      *tokenKeys
 	parser    *jwt.Parser
 	directory Directory
 	passwords Passwords
@@ -43,9 +44,12 @@ type Auth struct {
 	log       *slog.Logger
 }
 
+// tokenKeys are those that sign tokens, the first one, and verify them.
+type tokenKeys struct{ now atomic.Pointer[[]TokenKey] }
+
 func newAuth(o *Options) *Auth {
 	return &Auth{
-		keys: o.TokenKeys, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
+		keys: &tokenKeys{}, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
 		apiKeys: o.APIKeys, asking: make(chan struct{}, keysAsked), throttle: newThrottle(o.Now), attempts: o.Attempts, seen: newTokenCache(),
 		ended: newEnded(o.Now()), changed: make(chan struct{}, 1),
 		parser: jwt.NewParser(
@@ -81,10 +85,13 @@ func (a *Auth) Authenticate(ctx context.Context, bearer string) (*Principal, *pr
 	who := a.seen.get(bearer)
 	if who == nil {
 		var p *problem
+		keys := a.keys.now.Load()
 		if who, p = a.verify(ctx, bearer); p != nil {
 			return nil, p
 		}
-		a.seen.put(bearer, who)
+		if a.seen.put(bearer, who); a.keys.now.Load() != keys {
+			a.seen.forget() // its key may have gone meanwhile
+		}
 	}
 	switch {
 	case a.ended.has(who):
@@ -132,7 +139,7 @@ func (a *Auth) verify(ctx context.Context, bearer string) (*Principal, *problem)
 
 func (a *Auth) key(t *jwt.Token) (any, error) {
 	id, _ := t.Header["kid"].(string)
-	for _, k := range a.keys {
+	for _, k := range *a.keys.now.Load() {
 		if k.ID == id {
 			return k.Bytes, nil
 		}
@@ -200,8 +207,9 @@ func (a *Auth) issue(u User, family string) (string, error) {
 		c.Queues, c.Cut = nil, true
 	}
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
-	token.Header["kid"] = a.keys[0].ID
-	signed, err := token.SignedString(a.keys[0].Bytes)
+	key := (*a.keys.now.Load())[0]
+	token.Header["kid"] = key.ID
+	signed, err := token.SignedString(key.Bytes)
 	if err != nil {
 		return "", fmt.Errorf("signing an access token: %w", err)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	fastws "github.com/fasthttp/websocket"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/crypto/argon2"
 
@@ -147,7 +149,7 @@ func TestBadTokens(t *testing.T) {
 	e := start(t)
 	u := e.addUser("bob@example.org", Viewer, "a")
 	good, _ := e.tokens.Load("bob@example.org")
-	key := e.gateway.auth.keys[0]
+	key := (*e.gateway.auth.keys.now.Load())[0]
 	sign := func(method jwt.SigningMethod, kid string, with any, change func(*claims)) string {
 		now := e.now()
 		c := claims{Level: Admin, Queues: []string{"*"}, RegisteredClaims: jwt.RegisteredClaims{
@@ -254,4 +256,72 @@ func TestRenewalsAreBounded(t *testing.T) {
 	refresh("192.0.2.2").want(401, "unauthenticated")
 	e.skew.Add(int64(paceWindow))
 	refresh("192.0.2.1").want(401, "unauthenticated")
+}
+
+// Keys that come verify at once, keys that go take what they signed with them,
+// whether or not it was seen before.
+func TestTokenKeysChange(t *testing.T) {
+	t.Parallel()
+	e := startLive(t)
+	e.queue("p", `,"public":true`)
+	ring := func(ids ...string) (keys []TokenKey) {
+		for _, id := range ids {
+			keys = append(keys, TokenKey{ID: id, Bytes: bytes.Repeat([]byte(id[:1]), 32)})
+		}
+		return keys
+	}
+	use := func(ids ...string) {
+		t.Helper()
+		if err := e.gateway.UseTokenKeys(ring(ids...), ring(ids...), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login := func(key string) { // each with a token of its own
+		t.Helper()
+		user, err := e.dir.UserByEmail(t.Context(), "admin@example.org")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := e.gateway.auth.begin(t.Context(), userOf(user))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.tokens.Store(key, s.access)
+	}
+	me := func(as string, status int, code string) {
+		t.Helper()
+		e.do(call{as: as, method: "GET", path: "/me"}).want(status, code)
+	}
+	use("a")
+	login("a@x")
+	link := e.checkIn("p")
+	me("a@x", 200, "")
+	use("a", "b")
+	me("a@x", 200, "")
+	use("b", "a")
+	login("b@x")
+	live := e.dial()
+	token, _ := e.tokens.Load("a@x")
+	live.send(map[string]any{"type": "auth", "token": token})
+	live.want("ready")
+	me("a@x", 200, "")
+	me("b@x", 200, "")
+	if got := e.checkIn("p"); got == link {
+		t.Error("one token for two tickets")
+	}
+	e.link(link).want(200, "")
+	use("b")
+	me("a@x", 401, "unauthenticated")
+	me("b@x", 200, "")
+	e.link(link).want(404, "ticket_not_found")
+	if err := live.conn.WriteMessage(fastws.PongMessage, nil); err != nil { // as every client answers pings
+		t.Fatal(err)
+	}
+	if code := live.closed(); code != 4401 {
+		t.Errorf("closed with %d", code)
+	}
+	if err := e.gateway.UseTokenKeys(nil, ring("b"), nil); err == nil {
+		t.Error("no key is taken for one")
+	}
+	me("b@x", 200, "")
 }

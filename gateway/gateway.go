@@ -219,7 +219,7 @@ type Gateway struct {
 	directory Directory
 	auth      *Auth
 	signIn    *signIn // nil: without
-	links     *links
+	links     atomic.Pointer[links]
 	checkIns  *pace
 	looks     *looks
 	renewals  *pace // of logins
@@ -238,21 +238,21 @@ type Gateway struct {
 
 // New makes a gateway that does not listen yet.
 func New(o Options) (*Gateway, error) {
-	if len(o.TokenKeys) == 0 {
-		return nil, errors.New("gateway: a key for access tokens is needed")
-	}
 	if o.NewEpoch == nil {
 		o.NewEpoch = rand.Text // at least 128 bits in base32
-	}
-	links, err := newLinks(o.LinkKeys)
-	if err != nil {
-		return nil, err
 	}
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log, unopened: &unopened{log: o.Log, now: o.Now}},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), signIn: newSignIn(o.OIDC), newEpoch: o.NewEpoch,
-		links: links, looks: &looks{now: o.Now}, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress), renewals: newPace(o.Now, renewalsOfAddress),
+		looks: &looks{now: o.Now}, checkIns: newPace(o.Now, o.CheckInRate), misses: newPace(o.Now, missesOfAddress), renewals: newPace(o.Now, renewalsOfAddress),
 		options: o, room: maxConnections,
+	}
+	var stateKeys []TokenKey
+	if o.OIDC != nil {
+		stateKeys = o.OIDC.StateKeys
+	}
+	if err := g.UseTokenKeys(o.TokenKeys, o.LinkKeys, stateKeys); err != nil {
+		return nil, err
 	}
 	g.app = fiber.New(fiber.Config{
 		AppName:       "nowserving",
@@ -273,6 +273,27 @@ func New(o Options) (*Gateway, error) {
 	server := g.app.Server()
 	server.Handler = g.bounded(server, server.Handler)
 	return g, nil
+}
+
+// UseTokenKeys has tokens, the links of tickets and the state of sign-ins made and
+// verified with other keys, of each the first one first. What was made with a key
+// that is not among them is void: at once where it is sent, and within half a
+// minute where a session lives by it.
+func (g *Gateway) UseTokenKeys(tokens, ticketLinks, states []TokenKey) error {
+	if len(tokens) == 0 {
+		return errors.New("gateway: a key for access tokens is needed")
+	}
+	made, err := newLinks(ticketLinks)
+	if err != nil {
+		return err
+	}
+	g.links.Store(made)
+	if g.signIn != nil {
+		g.signIn.states.Store(&states)
+	}
+	g.auth.keys.now.Store(&tokens)
+	g.auth.seen.forget() // they were verified with the keys of before
+	return nil
 }
 
 // bounded refuses requests on connections that are too many, and has clients

@@ -62,13 +62,16 @@ type signIn struct {
 	client *http.Client
 	first  singleflight.Group
 	found  atomic.Pointer[oidc.Provider]
+	states atomic.Pointer[[]TokenKey]
 }
 
 func newSignIn(o *OIDC) *signIn {
 	if o == nil {
 		return nil
 	}
-	return &signIn{OIDC: *o, client: &http.Client{Timeout: providerTimeout, Transport: bounded{http.DefaultTransport}}}
+	s := &signIn{OIDC: *o, client: &http.Client{Timeout: providerTimeout, Transport: bounded{http.DefaultTransport}}}
+	s.states.Store(&o.StateKeys)
+	return s
 }
 
 // bounded cuts what a provider answers.
@@ -126,7 +129,7 @@ func (s *signIn) seal(f flow) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	aead, err := flowAEAD(s.StateKeys[0])
+	aead, err := flowAEAD((*s.states.Load())[0])
 	if err != nil {
 		return "", err
 	}
@@ -138,7 +141,7 @@ func (s *signIn) open(sealed string) (f flow, ok bool) {
 	if err != nil {
 		return f, false
 	}
-	for _, key := range s.StateKeys {
+	for _, key := range *s.states.Load() {
 		aead, err := flowAEAD(key)
 		if err != nil {
 			return f, false

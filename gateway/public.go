@@ -81,7 +81,7 @@ func (g *Gateway) checkIn(c *fiber.Ctx) error {
 	if p != nil {
 		return p
 	}
-	token := g.links.seal(id, a.Event.Ticket.Id)
+	token := g.links.Load().seal(id, a.Event.Ticket.Id)
 	setReplayed(c, a)
 	c.Set(fiber.HeaderLocation, "/api/v1/public/tickets/"+token)
 	return g.sendJSON(c, http.StatusCreated, func(dst []byte) []byte {
@@ -135,7 +135,7 @@ func randomUUID(key string) bool {
 
 // linked finds the ticket of the token in the path, wherever it is by now.
 func (g *Gateway) linked(c *fiber.Ctx) (*messages.Placed, string, *problem) {
-	id, ticket, ok := g.links.open(c.Params("token"))
+	id, ticket, ok := g.links.Load().open(c.Params("token"))
 	if !ok {
 		return nil, "", refused(queue.ErrTicketNotFound)
 	}

@@ -362,7 +362,7 @@ func TestPaceIsBounded(t *testing.T) {
 func TestLinkInTransit(t *testing.T) {
 	t.Parallel()
 	e := start(t, func(o *Options) { o.Queues = &midTransfer{QueueService: o.Queues} })
-	token := e.gateway.links.seal("a", bytes.Repeat([]byte{1}, 16))
+	token := e.gateway.links.Load().seal("a", bytes.Repeat([]byte{1}, 16))
 	e.gateway.queues.(*midTransfer).left = 1
 	e.link(token).want(503, "unavailable")
 	e.gateway.queues.(*midTransfer).left = 0 // all that left has arrived, and the target has forgotten it

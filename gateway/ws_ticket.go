@@ -23,7 +23,7 @@ func (s *liveSession) strange() bool { return s.who == nil && s.ticket == nil }
 
 // hold takes the token of a ticket: the first one, or the same once more.
 func (s *liveSession) hold(token string) {
-	queueID, ticket, ok := s.live.g.links.open(token)
+	queueID, ticket, ok := s.live.g.links.Load().open(token)
 	switch {
 	case !ok:
 		s.end(closeNotLoggedIn, "The token is not good.")
