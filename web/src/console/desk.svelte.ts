@@ -32,6 +32,8 @@ export class Desk {
   said = $state('');
   /** What this desk finished, the newest first: it can be brought back for an hour. */
   finished = $state.raw<Ticket[]>([]);
+  /** Which of several tickets at hand is in front. */
+  picked = $state<string | null>(null);
   busy = $state(false);
   form = $state<Form | null>(null);
   /** The ticket that the form is about, as it was last seen. */
@@ -164,6 +166,7 @@ export class Desk {
 
   #called(ticket: Ticket) {
     this.notice = null;
+    this.picked = ticket.id;
     this.say(t.console.called(ticket.number, this.choice.desk));
   }
 

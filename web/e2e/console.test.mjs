@@ -1,0 +1,186 @@
+// The attendant's console: a day at a desk, by mouse, by keys, on a phone, and through an outage.
+import assert from 'node:assert/strict';
+
+import { away, begin, eventually, folder, freePort, mustBeAccessible, phone, Program, scene, shows, user } from './harness.mjs';
+
+const [dir, port] = [folder(), await freePort()];
+const { node, url, admin } = await begin({ dir, port });
+await admin.call('POST', '/queues', { id: 'passports', name: 'Passports', services: ['Renewal', 'Collection'] });
+await admin.call('POST', '/queues', { id: 'residence', name: 'Residence' });
+const [ada, ben] = [await user(admin, 'Ada'), await user(admin, 'Ben')];
+
+const waiting = async (queue) => (await admin.call('GET', `/queues/${queue}/tickets?state=waiting&limit=1000`)).items;
+const numbers = async (queue) => (await waiting(queue)).map((t) => t.number);
+const states = (queue, ticket) => admin.call('GET', `/queues/${queue}/tickets/${ticket.id}`).then((t) => t.state);
+const button = (page, name) => page.getByRole('button', { name });
+const hand = (page) => page.getByRole('region', { name: 'At your desk' });
+const row = (page, ticket) => page.locator(`[data-id="${ticket.id}"]`);
+const said = (page, text) => page.locator('[aria-live]', { hasText: text }).waitFor({ state: 'attached' });
+
+/** Leaves a queue empty and puts new tickets into it. */
+async function fill(queue, bodies) {
+  for (const state of ['called', 'serving', 'held', 'waiting']) {
+    for (const t of (await admin.call('GET', `/queues/${queue}/tickets?state=${state}&limit=1000`)).items) {
+      if (state === 'serving') await admin.call('POST', `/queues/${queue}/tickets/${t.id}/complete`, {});
+      else await admin.call('DELETE', `/queues/${queue}/tickets/${t.id}`);
+    }
+  }
+  return admin.enqueue(queue, bodies);
+}
+
+/** Opens the console and chooses desk and queues there. */
+async function sit(s, options, desk, ...queues) {
+  const page = await s.open({ url, path: '/console', ...options });
+  await page.getByLabel('Desk', { exact: true }).fill(desk);
+  for (const q of queues) await page.getByRole('checkbox', { name: q }).check();
+  await button(page, 'Begin').click();
+  await page.getByRole('list', { name: 'Line' }).waitFor({ state: 'attached' });
+  return page;
+}
+
+scene('a ticket goes from the line to its end, and slips are taken back', async (s) => {
+  const [first, second, third] = await fill('passports', [
+    { customer: { name: 'Ana Souza' }, service: 'Renewal' }, { customer: { name: 'Jürgen Müller' } }, { customer: { name: 'Li Wei' } },
+  ]);
+  const page = await sit(s, { as: ada }, '1', 'Passports', 'Residence');
+  await mustBeAccessible(page, 'the console');
+  await page.keyboard.press('Alt+n');
+  await hand(page).getByText(first.number).first().waitFor();
+  await said(page, `${first.number} is called to desk 1.`);
+  await page.keyboard.press('Alt+s');
+  await shows(page, 'being served');
+  await mustBeAccessible(page, 'the console with a ticket at hand');
+  await page.getByLabel('Result (optional)').fill('Issued');
+  await page.keyboard.press('Alt+c');
+  await shows(page, `${first.number} is completed.`);
+  assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).outcome, 'Issued');
+  await button(page, 'Undo').click();
+  await row(page, first).waitFor();
+  assert.deepEqual(await numbers('passports'), [first, second, third].map((t) => t.number));
+
+  await row(page, second).getByRole('button', { name: 'Jürgen Müller' }).click();
+  await page.getByRole('dialog').getByText('Joined', { exact: true }).last().waitFor();
+  await mustBeAccessible(page, 'a ticket');
+  await button(page, 'Remove').click();
+  await page.getByLabel('Reason (optional)').fill('Came twice');
+  await button(page, `Remove ${second.number}`).click();
+  await shows(page, `${second.number} is removed.`);
+  assert.equal((await admin.call('GET', `/queues/passports/tickets/${second.id}`)).reason, 'Came twice');
+  await page.keyboard.press('Alt+z');
+  await row(page, second).waitFor();
+  assert.deepEqual(await numbers('passports'), [first, second, third].map((t) => t.number));
+
+  await row(page, third).getByRole('button', { name: 'Li Wei' }).click();
+  await button(page, 'Send on').click();
+  await page.getByRole('dialog').getByRole('radio', { name: 'Residence' }).check();
+  await button(page, 'Send on to Residence').click();
+  await shows(page, `${third.number} is sent on to Residence.`);
+  await page.locator('label', { hasText: 'Residence' }).click();
+  await page.getByRole('list', { name: 'Line' }).getByText(third.number).waitFor();
+});
+
+scene('two attendants: what one does is at the other’s desk, and each is told what concerns them', async (s) => {
+  const [first, second] = await fill('passports', [{ customer: { name: 'Ana Souza' } }, { customer: { name: 'Li Wei' } }]);
+  const a = await sit(s, { as: ada }, '1', 'Passports');
+  const b = await sit(s, { as: ben }, '2', 'Passports');
+  await row(b, first).getByRole('button', { name: 'Ana Souza' }).focus();
+  await button(a, 'Call next').click();
+  await b.getByRole('region', { name: 'At other desks' }).getByText(first.number).waitFor();
+  await b.waitForFunction((id) => document.activeElement?.closest('li')?.dataset.id === id, second.id);
+
+  // Ben calls another one while he serves: the way out is offered where he looks.
+  const third = (await admin.enqueue('passports', [{ customer: { name: 'Eva Novak' } }]))[0];
+  await b.keyboard.press('Alt+n');
+  await hand(b).getByText(second.number).first().waitFor();
+  await row(b, third).getByRole('button', { name: 'Eva Novak' }).click();
+  await button(b, 'Call now').click();
+  await button(b, `Complete ${second.number} first, then call`).click();
+  await hand(b).getByText(third.number).first().waitFor();
+  assert.equal(await states('passports', second), 'completed');
+
+  // Somebody else ends what is at Ada's desk.
+  await admin.call('POST', `/queues/passports/tickets/${first.id}/no-show`, {});
+  await said(a, `Somebody else noted ${first.number} as a no-show.`);
+  await hand(a).getByText('Nobody is waiting.').first().waitFor();
+  await admin.call('PATCH', '/queues/passports', { status: 'paused' });
+  await a.getByText('Paused: people may join, but nobody can be called.').waitFor();
+  await mustBeAccessible(a, 'a paused queue');
+  await admin.call('PATCH', '/queues/passports', { status: 'open' });
+});
+
+scene('search finds by number and by name, wherever the ticket is', async (s) => {
+  const all = await fill('passports', Array.from({ length: 60 }, (_, i) => ({ customer: { name: i === 50 ? 'Jürgen Müller' : `Person ${i}` } })));
+  await admin.call('POST', `/queues/passports/tickets/${all[50].id}/hold`, {});
+  const page = await sit(s, { as: ada }, '1', 'Passports');
+  await page.keyboard.press('Alt+f');
+  await page.keyboard.type('muller');
+  const found = page.getByRole('list', { name: 'Found' });
+  await found.getByText(all[50].number).waitFor();
+  await found.getByText('on hold').waitFor();
+  await page.keyboard.press('Escape');
+  await page.keyboard.type(all[41].number.toLowerCase());
+  await found.getByText('Person 41').waitFor();
+  await page.getByRole('status').filter({ hasText: '1 ticket found' }).waitFor({ state: 'attached' });
+});
+
+scene('a ticket is added at the desk, on a phone', async (s) => {
+  await fill('passports', []);
+  const page = await sit(s, { as: ada, view: phone }, '1', 'Passports');
+  await shows(page, 'Nobody is waiting.');
+  await button(page, 'Add ticket').click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Service').selectOption('Collection');
+  await dialog.getByLabel('Priority').selectOption('5');
+  await dialog.getByLabel('Name').fill('Ana Souza');
+  await dialog.getByRole('button', { name: 'Add ticket' }).click();
+  await page.getByRole('list', { name: 'Line' }).getByText('Ana Souza').waitFor();
+  const [ticket] = await waiting('passports');
+  assert.deepEqual([ticket.service, ticket.priority, ticket.customer.name], ['Collection', 5, 'Ana Souza']);
+  await button(page, 'Call next').click();
+  await button(page, 'Start').click();
+  await button(page, 'Complete').click();
+  await shows(page, `${ticket.number} is completed.`);
+});
+
+scene('keys can be switched off, and the desk is remembered', async (s) => {
+  const [first, second] = await fill('passports', [{ customer: { name: 'Ana Souza' } }, { customer: { name: 'Li Wei' } }]);
+  const page = await sit(s, { as: ada }, '7', 'Passports');
+  await page.getByLabel('Keys').selectOption('off');
+  await page.reload();
+  await shows(page, 'Desk 7');
+  await row(page, first).waitFor();
+  // Had the key called somebody, there would be nothing to click.
+  await page.keyboard.press('Alt+n');
+  await button(page, 'Call next').click();
+  await hand(page).getByText(first.number).first().waitFor();
+  assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).desk, '7');
+
+  await page.getByLabel('Keys').selectOption('plain');
+  await page.getByLabel('Result (optional)').pressSequentially('sc');
+  await button(page, 'Start').focus();
+  await page.keyboard.press('s');
+  await shows(page, 'being served');
+  await page.keyboard.press('c');
+  await shows(page, `${first.number} is completed.`);
+  assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).outcome, 'sc');
+  assert.equal(await states('passports', second), 'waiting');
+});
+
+scene('an outage is told, nothing can be pressed, and all is back by itself', async (s) => {
+  const [first, second] = await fill('passports', [{ customer: { name: 'Ana Souza' } }, { customer: { name: 'Li Wei' } }]);
+  const page = await sit(s, { as: ada, allow: away }, '1', 'Passports');
+  await row(page, second).getByRole('button', { name: 'Li Wei' }).focus();
+  await node.kill();
+  await shows(page, /^Not live since/);
+  assert.equal(await button(page, 'Call next').getAttribute('aria-disabled'), 'true');
+  const again = await Program.start({ dir, port });
+  try {
+    await page.getByText(/^Not live since/).waitFor({ state: 'detached' });
+    await page.waitForFunction((id) => document.activeElement?.closest('li')?.dataset.id === id, second.id);
+    await button(page, 'Call next').click();
+    await hand(page).getByText(first.number).first().waitFor();
+    await eventually('the call is in the journal', async () => (await states('passports', first)) === 'called');
+  } finally {
+    await again.kill();
+  }
+});
