@@ -1,7 +1,6 @@
 /** What forms and lists say; `faults` are the server's words for what is wrong with a field. */
 export default {
   more: 'Show more',
-  again: 'Try again',
   undo: 'Undo',
   dismiss: 'Dismiss',
   search: 'Search',
@@ -9,11 +8,8 @@ export default {
   copy: 'Copy',
   copied: 'Copied',
   saved: 'Saved.',
-  add: 'Add',
   remove: 'Remove',
-  edit: 'Edit',
   delete: 'Delete',
-  back: 'Back',
   nothing: 'Nothing to show.',
   table: 'As a table',
   queue: 'Queue',
@@ -23,8 +19,6 @@ export default {
   to: 'Until',
   yes: 'yes',
   no: 'no',
-  none: 'none',
-  optional: 'May be left empty.',
   faults: [
     [/^is required$|^must not be empty$|^must be given$/, () => 'Please fill this in.'],
     [/^must be at most (\d+) characters$/, (n) => `At most ${n} characters, please.`],
