@@ -3,6 +3,7 @@
 // not what the product needs. Its tests hold what is rendered against the program.
 //
 //	go run -C deploy/check . ../overlays/production
+//	go test -C deploy/check -count=1 .    # Go does not see what changes outside of a module
 package main
 
 import (

@@ -15,6 +15,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -101,8 +102,13 @@ func read(t testing.TB, folder string) *manifests {
 func add[T any](t testing.TB, text []byte, to *[]*T) {
 	t.Helper()
 	one := new(T)
-	if err := yaml.UnmarshalStrict(text, one); err != nil {
-		t.Fatalf("%v in\n%s", err, text)
+	text, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As Kubernetes reads it, to the letter's case.
+	if wrong, err := json.UnmarshalStrict(text, one); err != nil || len(wrong) > 0 {
+		t.Fatalf("%v %v in\n%s", err, wrong, text)
 	}
 	*to = append(*to, one)
 }
