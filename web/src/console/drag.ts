@@ -1,5 +1,4 @@
 import { draggable, dropTargetForElements } from '@atlaskit/pragmatic-drag-and-drop/element/adapter';
-import type { DragLocationHistory } from '@atlaskit/pragmatic-drag-and-drop/types';
 
 const kind = 'ticket';
 
@@ -14,30 +13,16 @@ export const dragRow = (id: string, on: { may: () => boolean; began: () => void;
   });
 
 /** Takes rows that are dropped on a list; `over` tells the height of the pointer in it, or null when it is not there. */
-<<<<<<< HEAD
 export function dropRows(element: HTMLElement, on: { over: (y: number | null) => void; dropped: (id: string, y: number) => void }) {
   const height = (at: { current: { input: { clientY: number } } }) => at.current.input.clientY - element.getBoundingClientRect().top;
-=======
-export const dropRows = (element: HTMLElement, on: { over: (y: number | null) => void; dropped: (id: string) => void }) => {
-  const height = ({ current }: DragLocationHistory) => current.input.clientY - element.getBoundingClientRect().top;
->>>>>>> f004962 (Drop a row where it was let go: the last movement before a drop is not told by onDrag)
   return dropTargetForElements({
     element,
     canDrop: ({ source }) => source.data.kind === kind,
     onDrag: ({ location }) => on.over(height(location)),
     onDragLeave: () => on.over(null),
     onDrop: ({ source, location }) => {
-<<<<<<< HEAD
-=======
-      on.over(height(location)); // a drop comes before what onDrag had to tell in its frame
-      on.dropped(source.data.id as string);
->>>>>>> f004962 (Drop a row where it was let go: the last movement before a drop is not told by onDrag)
       on.over(null);
       on.dropped(source.data.id as string, height(location));
     },
   });
-<<<<<<< HEAD
 }
-=======
-};
->>>>>>> f004962 (Drop a row where it was let go: the last movement before a drop is not told by onDrag)

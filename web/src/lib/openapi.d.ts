@@ -2151,14 +2151,15 @@ export interface components {
              * @description When.
              */
             at: string;
-            /** @description Who, by the user's id; null for somebody at the command line. */
+            /** @description Who, by the user's id; null for somebody at the command line, or who is not logged in. */
             user: string | null;
             /** @description The id of the API key that was used; null without one. */
             key: string | null;
             /**
              * @description What was done: `user.created`, `user.changed`, `user.deleted`, `key.created`, `key.deleted`, `queue.created`, `queue.configured`, `queue.opened`, `queue.paused`, `queue.closed`,
              *     `queue.deleted`, `rules.replaced`, `dead_letters.read`, `dead_letters.resent`, `dead_letters.deleted`,
-             *     `history.read`, `history.exported`, `person.erased`, `person.exported`,
+             *     `login.oidc`, `login.held_back` (after too many failures), `login.reused` (a refresh token, so somebody else
+             *     has it), `history.read`, `history.exported`, `person.erased`, `person.exported`,
              *     `retention.applied`. Others may be added.
              */
             action: string;

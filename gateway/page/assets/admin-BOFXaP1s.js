@@ -1,1 +1,0 @@
-export{t as default}from"./admin-CMfqX7Hj.js";

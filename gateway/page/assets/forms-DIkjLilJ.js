@@ -1,1 +1,0 @@
-export{t as default}from"./forms-BvS79SD_.js";

@@ -1,1 +1,0 @@
-export{t as default}from"./supervise-BzHxEuB2.js";
