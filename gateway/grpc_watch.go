@@ -24,9 +24,7 @@ const (
 	// takenWithin is how long a client may leave a message unread, beyond what
 	// flow control lets through.
 	takenWithin = 5 * time.Second
-	// confirmEvery is how often the token is held against what is known of it.
-	confirmEvery = pingEvery
-	codeTooSlow  = "too_slow" // gRPC's alone; over WebSocket it is a close code
+	codeTooSlow = "too_slow" // gRPC's alone; over WebSocket it is a close code
 )
 
 // watches are those of a node.
@@ -34,6 +32,8 @@ type watches struct {
 	// sending has the goroutine of each watch that speaks to the client, which
 	// outlives its call by what it takes to notice.
 	sending sync.WaitGroup
+	// confirm is how often a token is held against what is known of it.
+	confirm time.Duration
 
 	mu     sync.Mutex
 	all    map[*grpcWatch]struct{}
@@ -41,7 +41,7 @@ type watches struct {
 	closed bool // no more for good
 }
 
-func newWatches() *watches { return &watches{all: make(map[*grpcWatch]struct{})} }
+func newWatches() *watches { return &watches{confirm: pingEvery, all: make(map[*grpcWatch]struct{})} }
 
 // add is false where the node is leaving, stands aside, or has no room.
 func (w *watches) add(one *grpcWatch) bool {
@@ -229,7 +229,7 @@ func (queuesService) Watch(in *v1.WatchRequest, stream grpc.ServerStreamingServe
 func (c *caller) await(ctx context.Context, w *grpcWatch) {
 	ends := time.NewTimer(c.who.ExpiresAt.Sub(c.auth.now()))
 	defer ends.Stop()
-	confirm := time.NewTicker(confirmEvery)
+	confirm := time.NewTicker(c.options.GRPC.watches.confirm)
 	defer confirm.Stop()
 	for first := true; ; first = false {
 		if first && c.auth.ended.has(c.who) { // since the token was looked at; endVoid had not seen this watch

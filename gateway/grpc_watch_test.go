@@ -258,6 +258,18 @@ func TestGRPCWatchEndsWithAccess(t *testing.T) {
 	stays.event()
 }
 
+// Whatever else voids a token is found when it is looked at again.
+func TestGRPCWatchLooksAtItsToken(t *testing.T) {
+	t.Parallel()
+	e := startCalls(t)
+	e.queue("a")
+	e.server.watches.confirm = 10 * time.Millisecond
+	w := e.watch("viewer", &v1.WatchRequest{Queue: "a"})
+	w.snapshot()
+	e.skew.Store(int64(accessLife))
+	wantRefusal(t, w.ended(), codes.Unauthenticated, "token_expired")
+}
+
 // A client that does not read has its watch ended in time as well.
 func TestGRPCWatchEndsWithAccessWhileNobodyReads(t *testing.T) {
 	t.Parallel()
