@@ -114,16 +114,22 @@ func (e *erasing) carryOut(ctx context.Context, asked directory.Erasure) {
 // what came into it from events that waited. One that was interrupted behind it
 // has no tags any more.
 func (e *erasing) erase(ctx context.Context, asked directory.Erasure) (rows int64, tickets int, err error) {
-	if len(asked.Tags) == 0 {
+	if len(asked.Tags) == 0 && len(asked.Visit) == 0 {
 		return 0, 0, nil
 	}
-	if rows, err = e.d.EmptyHistory(ctx, asked.Tags); err != nil {
+	history := func() (int64, error) {
+		if len(asked.Visit) > 0 {
+			return e.d.EmptyVisit(ctx, asked.Visit)
+		}
+		return e.d.EmptyHistory(ctx, asked.Tags)
+	}
+	if rows, err = history(); err != nil {
 		return 0, 0, err
 	}
-	if tickets, err = e.eraser.Erase(ctx, asked.Tags, asked.MadeBy); err != nil {
+	if tickets, err = e.eraser.Erase(ctx, actors.Person{Tags: asked.Tags, Visit: asked.Visit}, asked.MadeBy); err != nil {
 		return rows, tickets, err
 	}
-	more, err := e.d.EmptyHistory(ctx, asked.Tags)
+	more, err := history()
 	return rows + more, tickets, err
 }
 

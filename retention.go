@@ -64,10 +64,10 @@ func (r *retention) Run(ctx context.Context) error {
 	}
 }
 
-// sweep goes through all queues. One that fails keeps no other waiting.
+// sweep goes through all queues, deleted ones too. One that fails keeps no other waiting.
 func (r *retention) sweep(ctx context.Context) (failed error) {
 	for after := ""; ; {
-		rows, err := r.d.ListQueues(ctx, nil, after, retentionPage)
+		rows, err := r.d.ListKnownQueues(ctx, after, retentionPage)
 		if err != nil {
 			return errors.Join(failed, err)
 		}

@@ -20,16 +20,18 @@ func TestRetention(t *testing.T) {
 	c.must(t, p.url, "POST", "/queues", `{"id":"busy","retention_days":2}`)
 	const ada = `{"customer":{"name":"Ada Marsh"},"payload":{"wish":"a quiet room"}}`
 	done := map[string]string{}
-	for _, queue := range []string{"short", "long", "busy"} {
+	c.must(t, p.url, "POST", "/queues", `{"id":"gone","retention_days":2}`)
+	for _, queue := range []string{"short", "long", "busy", "gone"} {
 		done[queue] = c.must(t, p.url, "POST", "/queues/"+queue+"/tickets", ada).str(t, "id")
 		c.must(t, p.url, "DELETE", "/queues/"+queue+"/tickets/"+done[queue], "")
 	}
+	c.must(t, p.url, "DELETE", "/queues/gone", "")
 	waits := "/queues/busy/tickets/" + c.must(t, p.url, "POST", "/queues/busy/tickets", ada).str(t, "id")
 	known := func(queue string) bool {
 		return strings.Contains(c.must(t, p.url, "GET", "/history/"+done[queue], "").body, "Ada Marsh")
 	}
 	eventually(t, "the history has them", func() bool {
-		return strings.Count(c.must(t, p.url, "GET", "/history", "").body, "Ada Marsh") == 3
+		return strings.Count(c.must(t, p.url, "GET", "/history", "").body, "Ada Marsh") == 4
 	})
 	p.stop()
 	d, err := directory.Open(t.Context(), directory.Options{Dir: dir})
@@ -43,14 +45,14 @@ func TestRetention(t *testing.T) {
 
 	p = startNodeWith(t, []string{testClock + "=96h"}, dir)
 	c = admin(t, p.url)
-	eventually(t, "two queues have let go", func() bool {
-		return strings.Count(c.must(t, p.url, "GET", "/audit?action=retention.applied", "").body, "retention.applied") == 2
+	eventually(t, "three queues have let go", func() bool {
+		return strings.Count(c.must(t, p.url, "GET", "/audit?action=retention.applied", "").body, "retention.applied") == 3
 	})
 	if left, err := d.SweepRefresh(t.Context(), time.Now()); left != 0 || err != nil {
 		t.Errorf("%d ended logins are left, %v", left, err)
 	}
-	if known("short") || known("busy") || !known("long") {
-		t.Errorf("known are short %v, busy %v, long %v", known("short"), known("busy"), known("long"))
+	if known("short") || known("busy") || !known("long") || known("gone") {
+		t.Errorf("known are short %v, busy %v, long %v, gone %v", known("short"), known("busy"), known("long"), known("gone"))
 	}
 	// In the queue itself, which nothing has happened in, it stands and does not open.
 	if got := c.must(t, p.url, "GET", "/queues/short/tickets/"+done["short"], "").body; strings.Contains(got, "Ada") || !strings.Contains(got, `"customer":null`) {

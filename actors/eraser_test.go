@@ -110,7 +110,7 @@ func TestErasedPersonIsNowhere(t *testing.T) {
 				}
 			}
 			eraser := actors.NewEraser(n.queues, j)
-			tickets, err := eraser.Erase(t.Context(), [][]byte{[]byte("another---------"), adaTag}, "adm")
+			tickets, err := eraser.Erase(t.Context(), actors.Person{Tags: [][]byte{[]byte("another---------"), adaTag}}, "adm")
 			if err != nil || tickets != 6 {
 				t.Fatalf("%d tickets, %v", tickets, err)
 			}
@@ -123,7 +123,7 @@ func TestErasedPersonIsNowhere(t *testing.T) {
 			if !bytes.Contains(content, bobTag) {
 				t.Error("somebody else is gone too")
 			}
-			if tickets, err := eraser.Erase(t.Context(), [][]byte{adaTag}, "adm"); err != nil || tickets != 0 {
+			if tickets, err := eraser.Erase(t.Context(), actors.Person{Tags: [][]byte{adaTag}}, "adm"); err != nil || tickets != 0 {
 				t.Errorf("a second time: %d tickets, %v", tickets, err)
 			}
 			// The queues are as they were, also when they are loaded anew.
@@ -147,6 +147,61 @@ func TestErasedPersonIsNowhere(t *testing.T) {
 	}
 }
 
+// A visit of which nobody knows whose it is, for its data is in the payload alone,
+// can be erased by its id: in every queue that it went through, in what it was
+// changed from, and after a first time nothing is left to do.
+func TestErasedVisitIsNowhere(t *testing.T) {
+	t.Parallel()
+	for name, open := range rawStores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j, raw := open(t)
+			n := startNode(t, j)
+			for _, id := range []string{"a", "b", "c"} {
+				n.do(t, id, create(5))
+			}
+			someone := func(data string) []byte {
+				c := enqueue()
+				c.GetEnqueue().Payload = []byte(data)
+				return n.do(t, "a", c).Event.Ticket.Id
+			}
+			visit, other := someone("sealed-at-first"), someone("of-another-visit")
+			n.do(t, "a", &messages.Command{Action: &messages.Command_Update{Update: &messages.Update{
+				Ticket: visit, Fields: uint32(queue.TicketPayload), Payload: []byte("sealed-later-on"),
+			}}})
+			moved := n.do(t, "a", transfer(visit, "b")).Arrival.Ticket.Id
+			moved = n.do(t, "b", transfer(moved, "c")).Arrival.Ticket.Id
+			if p := n.queues.Purge(t.Context(), "b"); p.Problem != nil { // there it stands in the snapshot alone
+				t.Fatal(p)
+			}
+			who := actors.Person{Visit: visit}
+			eraser := actors.NewEraser(n.queues, j)
+			if tickets, err := eraser.Erase(t.Context(), who, "adm"); err != nil || tickets != 3 {
+				t.Fatalf("%d tickets, %v", tickets, err)
+			}
+			content := raw()
+			for _, gone := range []string{"sealed-at-first", "sealed-later-on"} {
+				if bytes.Contains(content, []byte(gone)) {
+					t.Errorf("%s is still there", gone)
+				}
+			}
+			if !bytes.Contains(content, []byte("of-another-visit")) {
+				t.Error("another visit is gone too")
+			}
+			n.passivate(t)
+			if tickets, err := eraser.Erase(t.Context(), who, "adm"); err != nil || tickets != 0 {
+				t.Errorf("a second time: %d tickets, %v", tickets, err)
+			}
+			for id, ticket := range map[string][]byte{"a": other, "c": moved} {
+				v := n.queues.Read(t.Context(), &messages.Read{Queue: id, Question: &messages.Read_Ticket{Ticket: &messages.ReadTicket{Id: ticket}}})
+				if v.Problem != nil || v.Tickets[0].Position != 1 {
+					t.Errorf("%s: %v", id, v)
+				}
+			}
+		})
+	}
+}
+
 // Events wait in the journal for those who must have them, and hold the person
 // meanwhile: the erasure is not done before they have been taken.
 func TestErasureWaitsForFollowers(t *testing.T) {
@@ -159,7 +214,7 @@ func TestErasureWaitsForFollowers(t *testing.T) {
 	n.do(t, "a", create(1))
 	n.do(t, "a", enqueuePerson(adaTag, adaData))
 	eraser := actors.NewEraser(n.queues, j)
-	tickets, err := eraser.Erase(t.Context(), [][]byte{adaTag}, "adm")
+	tickets, err := eraser.Erase(t.Context(), actors.Person{Tags: [][]byte{adaTag}}, "adm")
 	if !errors.Is(err, actors.ErrNotErased) || tickets != 1 {
 		t.Fatalf("%d tickets, %v", tickets, err)
 	}
@@ -167,7 +222,7 @@ func TestErasureWaitsForFollowers(t *testing.T) {
 		t.Fatalf("%d events are left, %v", len(events), err)
 	}
 	followed.Store(math.MaxUint64)
-	if tickets, err = eraser.Erase(t.Context(), [][]byte{adaTag}, "adm"); err != nil || tickets != 0 {
+	if tickets, err = eraser.Erase(t.Context(), actors.Person{Tags: [][]byte{adaTag}}, "adm"); err != nil || tickets != 0 {
 		t.Fatalf("%d tickets, %v", tickets, err)
 	}
 	if _, err := j.Read(t.Context(), "a", 0, 1); !errors.Is(err, queue.ErrTrimmed) {

@@ -11,7 +11,11 @@ const maxPerson = 200
 // readPerson gives tickets of a person, in any state.
 func (g *grain) readPerson(v *messages.View, q *messages.ReadPerson) {
 	limit := int(min(q.Limit, maxPerson))
-	for _, t := range g.state.OfPerson(q.Tags, limit+1) {
+	found := g.state.OfPerson(q.Tags, limit+1)
+	if len(q.Visit) == len(queue.TicketID{}) {
+		found = g.state.OfVisit(queue.TicketID(q.Visit), limit+1)
+	}
+	for _, t := range found {
 		if len(v.Tickets) == limit {
 			v.Next = &messages.ListCursor{} // there are more
 			break

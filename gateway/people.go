@@ -29,10 +29,11 @@ const (
 	erasureLook   = 50 * time.Millisecond
 )
 
-// Erasure is an erasure of a person. It is known by tags alone.
+// Erasure is an erasure of a person. It is known by tags, or by a visit, alone.
 type Erasure struct {
 	ID      string
 	Tags    [][]byte
+	Visit   []byte // 16 bytes, or none
 	MadeAt  time.Time
 	MadeBy  string    // user id
 	DoneAt  time.Time // zero: not yet
@@ -52,15 +53,21 @@ type People interface {
 	HistoryOf(ctx context.Context, ticket [16]byte) (HistoryRow, error)
 }
 
-// askedFor reads by what a person is to be found: exactly one of the fields. by
-// is its name.
-func (g *Gateway) askedFor(c *fiber.Ctx, who *Principal) (tags [][]byte, by string, p *problem) {
+// sought is who was asked for.
+type sought struct {
+	by    string // the name of the one field
+	tags  [][]byte
+	visit []byte // of an erasure alone; then there are no tags
+}
+
+// askedFor reads by what a person is to be found: exactly one of the fields.
+func (g *Gateway) askedFor(c *fiber.Ctx, who *Principal, visits bool) (found sought, p *problem) {
 	if p := who.may(ManagePeople, ""); p != nil {
-		return nil, "", p
+		return sought{}, p
 	}
 	body, ok := rawBody(c)
 	if !ok {
-		return nil, "", newProblem(codeTooLarge, "The body is over 65,536 bytes.")
+		return sought{}, newProblem(codeTooLarge, "The body is over 65,536 bytes.")
 	}
 	var wrong faults
 	o := wrong.parse(body)
@@ -74,31 +81,45 @@ func (g *Gateway) askedFor(c *fiber.Ctx, who *Principal) (tags [][]byte, by stri
 		}
 		if s := o.text(field.name, 1, field.max, true); s != nil {
 			given++
-			*to, by = *s, field.name
+			*to, found.by = *s, field.name
+		}
+	}
+	if visits {
+		if found.visit = o.ticket("visit"); found.visit != nil {
+			given++
+			found.by = "visit"
 		}
 	}
 	o.close()
-	tags = g.wanted(&asked)
-	if given != 1 || len(tags) == 0 {
-		wrong.add("phone", "exactly one of phone, email and ref must be given")
+	found.tags = g.wanted(&asked)
+	if given != 1 || len(found.tags)+len(found.visit) == 0 {
+		what := "phone, email and ref"
+		if visits {
+			what = "phone, email, ref and visit"
+		}
+		wrong.add("phone", "exactly one of "+what+" must be given")
 	}
-	return tags, by, wrong.problem()
+	return found, wrong.problem()
 }
 
 // createErasure has a person erased. Where that takes longer than an admin
 // waits, it goes on by itself.
 func (g *Gateway) createErasure(c *fiber.Ctx, who *Principal) error {
-	tags, by, p := g.askedFor(c, who)
+	asked, p := g.askedFor(c, who, true)
 	if p != nil {
 		return p
 	}
 	id := uuid.NewString()
-	if p := g.auditFirst(c, who, "person.erased", id, map[string]string{"by": by}); p != nil {
+	details := map[string]string{"by": asked.by}
+	if asked.visit != nil {
+		details["visit"] = idText(asked.visit)
+	}
+	if p := g.auditFirst(c, who, "person.erased", id, details); p != nil {
 		return p
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
 	defer cancel()
-	e := Erasure{ID: id, Tags: tags, MadeAt: g.options.Now().UTC(), MadeBy: who.UserID}
+	e := Erasure{ID: id, Tags: asked.tags, Visit: asked.visit, MadeAt: g.options.Now().UTC(), MadeBy: who.UserID}
 	if err := g.options.People.AddErasure(ctx, e); err != nil {
 		g.log.Warn("an erasure cannot be kept", "error", err)
 		return newProblem(string(queue.OutcomeUnknown), "It is not known whether the erasure was begun. Ask for it once more.")
@@ -188,9 +209,9 @@ func (g *Gateway) getHistory(c *fiber.Ctx, who *Principal) error {
 
 // exportPerson gives all that is kept of a person.
 func (g *Gateway) exportPerson(c *fiber.Ctx, who *Principal) error {
-	tags, by, p := g.askedFor(c, who)
+	asked, p := g.askedFor(c, who, false)
 	if p == nil {
-		p = g.auditFirst(c, who, "person.exported", "", map[string]string{"by": by})
+		p = g.auditFirst(c, who, "person.exported", "", map[string]string{"by": asked.by})
 	}
 	if p != nil {
 		return p
@@ -199,11 +220,11 @@ func (g *Gateway) exportPerson(c *fiber.Ctx, who *Principal) error {
 	defer cancel()
 	// The history last: what leaves the queues meanwhile is in it, or is on its
 	// way there and stays in the queue for a day.
-	rows, whole, p := g.ticketsOfPerson(ctx, who, tags)
+	rows, whole, p := g.ticketsOfPerson(ctx, who, asked.tags)
 	if p != nil {
 		return p
 	}
-	finished, err := g.options.People.HistoryOfPerson(ctx, tags, maxExport)
+	finished, err := g.options.People.HistoryOfPerson(ctx, asked.tags, maxExport)
 	if err != nil {
 		return g.historyAway(err)
 	}

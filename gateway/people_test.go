@@ -21,10 +21,13 @@ func (p peopleOf) AddErasure(ctx context.Context, e Erasure) error {
 		return err
 	}
 	rows, err := p.e.dir.EmptyHistory(ctx, e.Tags)
+	if e.Visit != nil {
+		rows, err = p.e.dir.EmptyVisit(ctx, e.Visit)
+	}
 	if err != nil {
 		return err
 	}
-	tickets, err := actors.NewEraser(p.e.queues, p.e.journal).Erase(ctx, e.Tags, e.MadeBy)
+	tickets, err := actors.NewEraser(p.e.queues, p.e.journal).Erase(ctx, actors.Person{Tags: e.Tags, Visit: e.Visit}, e.MadeBy)
 	if err != nil {
 		return err
 	}
@@ -62,6 +65,36 @@ func (e *env) kept(body string) string {
 		said = append(said, fmt.Sprintf("%s %s of %v after %d", ticket["queue"], ticket["state"], customer["name"], len(trail)))
 	}
 	return strings.Join(said, ", ")
+}
+
+// A ticket whose person is told of in its payload alone is erased by its visit.
+func TestErasureOfAVisit(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.queue("a")
+	id, other := e.ticket("a", `{"payload":{"name":"Ada Marsh"}}`), e.ticket("a", `{"payload":{"name":"Bob"}}`)
+	visit := e.get("/queues/a/tickets/" + id).str("visit")
+	done := past(1)
+	done.Visit = queue.TicketID(ticketID(visit))
+	done.Payload = e.gateway.sealer.Seal("gone", sealedPayload, done.Visit, []byte(`{"name":"Ada"}`))
+	e.finish("gone", done, past(2))
+	for _, body := range []string{`{"visit":"x"}`, `{"visit":"` + visit + `","ref":"1"}`, `{"visit":null}`, `{"ticket":"` + id + `"}`} {
+		e.do(call{method: "POST", path: "/erasures", body: body}).want(422, "invalid")
+	}
+	e.do(call{method: "POST", path: "/exports", body: `{"visit":"` + visit + `"}`}).want(422, "invalid")
+	made := e.do(call{method: "POST", path: "/erasures", body: `{"visit":"` + visit + `"}`}).want(201, "")
+	if made.str("status") != "done" || made.json["tickets"] != 1.0 || made.json["history"] != 1.0 {
+		t.Errorf("%s", made.body)
+	}
+	if e.get("/queues/a/tickets/"+id).json["payload"] != nil || e.get("/queues/a/tickets/"+other).json["payload"] == nil {
+		t.Error("the wrong one is erased")
+	}
+	if row := e.get("/history/" + idText(done.ID[:])).json["ticket"].(map[string]any); row["payload"] != nil {
+		t.Errorf("the history has %v", row)
+	}
+	if entry := e.audited("action=person.erased")[0]; entry["details"].(map[string]any)["visit"] != visit {
+		t.Errorf("%v", entry)
+	}
 }
 
 func TestExportAndErasureOfAPerson(t *testing.T) {

@@ -3528,11 +3528,13 @@ func (x *ReadSnapshot) GetFrom() uint64 {
 	return 0
 }
 
-// ReadPerson: the tickets, in any state, whose index has one of some tags.
+// ReadPerson: the tickets, in any state, whose index has one of some tags; or
+// those of a visit of which something personal is left.
 type ReadPerson struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tags          [][]byte               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
 	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Visit         []byte                 `protobuf:"bytes,3,opt,name=visit,proto3" json:"visit,omitempty"` // empty: by tags
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3579,6 +3581,13 @@ func (x *ReadPerson) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ReadPerson) GetVisit() []byte {
+	if x != nil {
+		return x.Visit
+	}
+	return nil
 }
 
 // ReadOldest: when the oldest visit began that has not ended in the queue.
@@ -4284,11 +4293,12 @@ const file_queue_proto_rawDesc = "" +
 	"\fReadSnapshot\x12#\n" +
 	"\rwaiting_limit\x18\x01 \x01(\rR\fwaitingLimit\x12\x18\n" +
 	"\acapture\x18\x02 \x01(\x04R\acapture\x12\x12\n" +
-	"\x04from\x18\x03 \x01(\x04R\x04from\"6\n" +
+	"\x04from\x18\x03 \x01(\x04R\x04from\"L\n" +
 	"\n" +
 	"ReadPerson\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\fR\x04tags\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"\f\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05visit\x18\x03 \x01(\fR\x05visit\"\f\n" +
 	"\n" +
 	"ReadOldest\"\"\n" +
 	"\x0eReadAttendants\x12\x10\n" +

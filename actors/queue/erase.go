@@ -27,16 +27,28 @@ func (a *Erase) decide(s *State, _ *Command) (*Event, error) {
 // OfPerson gives at most so many tickets, in any state, whose index has one of
 // some tags. O(n).
 func (s *State) OfPerson(tags [][]byte, limit int) []*Ticket {
+	return s.find(limit, func(t *Ticket) bool { return t.IsOf(tags) })
+}
+
+func (s *State) find(limit int, wanted func(*Ticket) bool) []*Ticket {
 	var found []*Ticket
 	for i := range s.lines {
 		s.lines[i].each(0, func(t *Ticket) bool {
-			if t.IsOf(tags) {
+			if wanted(t) {
 				found = append(found, t)
 			}
 			return len(found) < limit
 		})
 	}
 	return found[:min(len(found), limit)]
+}
+
+// OfVisit gives at most so many tickets, in any state, of a visit of which
+// something personal is left. O(n).
+func (s *State) OfVisit(visit TicketID, limit int) []*Ticket {
+	return s.find(limit, func(t *Ticket) bool {
+		return t.Visit == visit && len(t.Customer)+len(t.Payload)+len(t.Index) > 0
+	})
 }
 
 // OldestVisit is when the oldest visit began that has not ended in the queue; 0

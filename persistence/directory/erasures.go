@@ -10,11 +10,12 @@ import (
 	"nowserving/actors/queue"
 )
 
-// Erasure is an erasure of a person that was asked for. It is known by tags
-// alone, and by none once it is done.
+// Erasure is an erasure of a person that was asked for. It is known by tags, or
+// by a visit, alone, and by none once it is done.
 type Erasure struct {
 	ID      string
 	Tags    [][]byte
+	Visit   []byte // 16 bytes, or none
 	MadeAt  time.Time
 	MadeBy  string    // user id
 	DoneAt  time.Time // zero: not yet
@@ -25,6 +26,7 @@ type Erasure struct {
 type erasureRow struct {
 	ID      string `gorm:"primaryKey"`
 	Tags    []byte
+	Visit   []byte
 	MadeMs  int64
 	MadeBy  string
 	DoneMs  int64
@@ -38,6 +40,9 @@ func (r erasureRow) erasure() Erasure {
 	e := Erasure{
 		ID: r.ID, MadeAt: fromMillis(r.MadeMs), MadeBy: r.MadeBy, DoneAt: fromMillis(r.DoneMs), History: r.History, Tickets: r.Tickets,
 	}
+	if len(r.Visit) > 0 {
+		e.Visit = r.Visit
+	}
 	for tag := range slices.Chunk(r.Tags, queue.TagSize) {
 		e.Tags = append(e.Tags, tag)
 	}
@@ -46,7 +51,7 @@ func (r erasureRow) erasure() Erasure {
 
 // AddErasure keeps one to be done.
 func (d *Directory) AddErasure(ctx context.Context, e Erasure) error {
-	row := erasureRow{ID: e.ID, Tags: slices.Concat(e.Tags...), MadeMs: millis(e.MadeAt), MadeBy: e.MadeBy}
+	row := erasureRow{ID: e.ID, Tags: append([]byte{}, slices.Concat(e.Tags...)...), Visit: append([]byte{}, e.Visit...), MadeMs: millis(e.MadeAt), MadeBy: e.MadeBy}
 	return d.write(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error })
 }
 
@@ -77,7 +82,7 @@ func (d *Directory) PendingErasures(ctx context.Context, limit int) ([]Erasure, 
 func (d *Directory) AdvanceErasure(ctx context.Context, id string, history, tickets int64, erased bool) error {
 	change := map[string]any{"history": gorm.Expr("history + ?", history), "tickets": gorm.Expr("tickets + ?", tickets)}
 	if erased {
-		change["tags"] = []byte{}
+		change["tags"], change["visit"] = []byte{}, []byte{}
 	}
 	return d.changeErasure(ctx, id, change)
 }

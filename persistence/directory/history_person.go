@@ -87,6 +87,19 @@ func (d *Directory) EmptyHistory(ctx context.Context, tags [][]byte) (rows int64
 	return rows, err
 }
 
+// EmptyVisit is EmptyHistory for the rows of a visit of which something is left.
+func (d *Directory) EmptyVisit(ctx context.Context, visit []byte) (rows int64, err error) {
+	err = d.write(ctx, func(tx *gorm.DB) error {
+		result := tx.Exec(emptied+"visit = ? AND "+personal, visit)
+		rows = result.RowsAffected
+		return result.Error
+	})
+	return rows, err
+}
+
+// personal is the condition that something of a person is in a row.
+const personal = "(customer <> x'' OR payload <> x'' OR phone_tag <> x'' OR email_tag <> x'' OR ref_tag <> x'')"
+
 // retentionBatch is how many rows one transaction empties.
 const retentionBatch = 500
 
@@ -101,9 +114,8 @@ func (d *Directory) EmptyHistoryBefore(ctx context.Context, queueID string, befo
 	}
 	from := queue.Time(was.EmptiedMs) - late
 	for {
-		found, err := d.readPlaces(ctx, "SELECT finished_ms, id FROM history WHERE queue = ? AND finished_ms >= ? AND finished_ms < ? AND "+
-			"(customer <> x'' OR payload <> x'' OR phone_tag <> x'' OR email_tag <> x'' OR ref_tag <> x'') "+
-			"ORDER BY finished_ms, id LIMIT ?", []any{queueID, int64(from), int64(before), retentionBatch})
+		found, err := d.readPlaces(ctx, "SELECT finished_ms, id FROM history WHERE queue = ? AND finished_ms >= ? AND finished_ms < ? AND "+personal+
+			" ORDER BY finished_ms, id LIMIT ?", []any{queueID, int64(from), int64(before), retentionBatch})
 		if err != nil {
 			return rows, d.fail(err)
 		}

@@ -16,6 +16,7 @@ func init() {
 	historyTests["history trail"] = testHistoryTrail
 	historyTests["retention"] = testRetention
 	historyTests["erasures"] = testErasures
+	historyTests["erasure of a visit"] = testErasureOfVisit
 	historyTests["lease"] = testLease
 }
 
@@ -189,6 +190,36 @@ func testErasures(t *testing.T, open opener) {
 	want(t, err, ErrNotFound)
 	want(t, d.AdvanceErasure(ctx, "e9", 0, 0, true), ErrNotFound)
 	want(t, d.EndErasure(ctx, "e9"), ErrNotFound)
+}
+
+// testErasureOfVisit: its rows are emptied in whichever queue, once, and no others;
+// what was asked for is forgotten when it is done.
+func testErasureOfVisit(t *testing.T, open opener) {
+	d, ctx := open(t, clock), t.Context()
+	visit := queue.TicketID{7}
+	first, second, other, bare := done(1, 10), done(2, 20), done(3, 30), done(4, 40)
+	first.Payload, second.Customer, other.Payload = []byte("p"), []byte("c"), []byte("p")
+	first.Visit, second.Visit, bare.Visit = visit, visit, visit
+	take(t, d, "a", finished(first, other)...)
+	take(t, d, "b", finished(second, bare)...)
+	for _, want := range []int64{2, 0} {
+		if n, err := d.EmptyVisit(ctx, visit[:]); err != nil || n != want {
+			t.Errorf("%d rows emptied, %v", n, err)
+		}
+	}
+	for _, row := range listed(t, d, HistoryFilter{}, 10) {
+		if kept := len(row.Customer)+len(row.Payload) > 0; kept != (row.Number == other.Number) {
+			t.Errorf("%s is left with %q %q", row.Number, row.Customer, row.Payload)
+		}
+	}
+	check(t, d.AddErasure(ctx, Erasure{ID: "e", Visit: visit[:], MadeAt: at, MadeBy: "u"}))
+	if pending, err := d.PendingErasures(ctx, 10); err != nil || len(pending) != 1 || !bytes.Equal(pending[0].Visit, visit[:]) || len(pending[0].Tags) != 0 {
+		t.Errorf("%+v, %v", pending, err)
+	}
+	check(t, d.AdvanceErasure(ctx, "e", 2, 0, true))
+	if e, err := d.Erasure(ctx, "e"); err != nil || e.Visit != nil {
+		t.Errorf("%+v, %v", e, err)
+	}
 }
 
 func testLease(t *testing.T, open opener) {

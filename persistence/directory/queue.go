@@ -120,6 +120,9 @@ func putQueue(tx *gorm.DB, row queueRow, line bool) error {
 	if !line {
 		omitted = append(omitted, lineColumns...)
 	}
+	if row.Deleted { // what it said of retention holds for what is left of it
+		omitted = append(omitted, "config")
+	}
 	update := func() (bool, error) {
 		result := tx.Model(&queueRow{}).Where("id = ? AND version <= ?", row.ID, row.Version).
 			Select("*").Omit(omitted...).Updates(&row)
@@ -220,9 +223,19 @@ func (d *Directory) ListQueues(ctx context.Context, ids []string, after string, 
 	return queues, nil
 }
 
+// ListKnownQueues lists queues by id, those after the given one, deleted ones too,
+// which have the configuration that they had last.
+func (d *Directory) ListKnownQueues(ctx context.Context, after string, limit int) ([]QueueRow, error) {
+	return d.findQueues(d.read(ctx).Where("id > ?", after), clampLimit(limit))
+}
+
 func (d *Directory) listQueues(query *gorm.DB, limit int) ([]QueueRow, error) {
+	return d.findQueues(query.Where("deleted = ?", false), limit)
+}
+
+func (d *Directory) findQueues(query *gorm.DB, limit int) ([]QueueRow, error) {
 	var rows []queueRow
-	if err := query.Where("deleted = ?", false).Order("id").Limit(limit).Find(&rows).Error; err != nil {
+	if err := query.Order("id").Limit(limit).Find(&rows).Error; err != nil {
 		return nil, d.fail(err)
 	}
 	queues := make([]QueueRow, len(rows))

@@ -50,6 +50,15 @@ func testQueueLine(t *testing.T, open opener) {
 	if got, err := d.LastKnown(ctx, "a"); err != nil || *got.Line != *gone.Line {
 		t.Fatalf("%+v, %v", got.Line, err)
 	}
+	check(t, d.PutQueue(ctx, rowOf("b", 1)))
+	check(t, d.PutQueue(ctx, QueueRow{ID: "c", Version: 1, Deleted: true}))
+	known, err := d.ListKnownQueues(ctx, "", 10) // what a queue said is known when it is gone
+	if err != nil || len(known) != 3 || !known[0].Deleted || string(known[0].Config) != string(bare.Config) || known[1].Deleted || string(known[2].Config) != "null" {
+		t.Fatalf("%+v, %v", known, err)
+	}
+	if known, err = d.ListKnownQueues(ctx, "a", 1); err != nil || len(known) != 1 || known[0].ID != "b" {
+		t.Fatalf("%+v, %v", known, err)
+	}
 }
 
 func testQueueVersion(t *testing.T, open opener) {
