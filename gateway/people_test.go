@@ -86,7 +86,7 @@ func TestErasureOfAVisit(t *testing.T) {
 	if made.str("status") != "done" || made.json["tickets"] != 1.0 || made.json["history"] != 1.0 {
 		t.Errorf("%s", made.body)
 	}
-	if e.get("/queues/a/tickets/"+id).json["payload"] != nil || e.get("/queues/a/tickets/"+other).json["payload"] == nil {
+	if e.get("/queues/a/tickets/" + id).json["payload"] != nil || e.get("/queues/a/tickets/" + other).json["payload"] == nil {
 		t.Error("the wrong one is erased")
 	}
 	if row := e.get("/history/" + idText(done.ID[:])).json["ticket"].(map[string]any); row["payload"] != nil {

@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"math"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,12 +142,39 @@ func (g *Gateway) linked(c *fiber.Ctx) (*messages.Placed, string, *problem) {
 	if !ok {
 		return nil, "", refused(queue.ErrTicketNotFound)
 	}
-	view, at := actors.Follow(c.UserContext(), g.queues.Read, id, ticket)
+	view, at := g.whereabouts(c.UserContext(), id, ticket, g.clientAddr(c))
 	if p := problemOf(view.Problem); p != nil {
 		return nil, "", p
 	}
 	return view.Tickets[0], at, nil
 }
+
+// whereabouts reads a ticket where it is by now. A queue forgets a day later that it
+// was transferred; then the history tells where it went. Whoever asks for many
+// that are nowhere is not looked for there.
+func (g *Gateway) whereabouts(ctx context.Context, id string, ticket []byte, from netip.Addr) (*messages.View, string) {
+	for hops := 0; ; hops++ {
+		view, at := actors.Follow(ctx, g.queues.Read, id, ticket)
+		if view.Problem.GetCode() != string(queue.TicketNotFound) || hops == maxForgotten || g.misses.wait(from) > 0 {
+			return view, at
+		}
+		look, cancel := context.WithTimeout(ctx, directoryTimeout)
+		row, err := g.options.People.HistoryOf(look, [16]byte(ticket))
+		cancel()
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && row.Ticket.State != messages.TicketState_TICKET_STATE_TRANSFERRED:
+			g.misses.count(from)
+			return view, at
+		case err != nil:
+			g.log.Warn("where a ticket went cannot be read", "queue", id, "error", err)
+			return &messages.View{Problem: &messages.Problem{Code: string(queue.Unavailable), Detail: "Where the ticket went cannot be read just now."}}, at
+		}
+		id, ticket = row.Ticket.TransferQueue, row.Ticket.TransferredTo
+	}
+}
+
+// maxForgotten is how many queues may have forgotten a ticket on its way.
+const maxForgotten = 100
 
 func (g *Gateway) publicTicket(c *fiber.Ctx) error {
 	found, at, p := g.linked(c)

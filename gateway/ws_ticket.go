@@ -37,7 +37,7 @@ func (s *liveSession) hold(token string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	view, at := actors.Follow(ctx, s.live.g.queues.Read, queueID, ticket)
+	view, at := s.live.g.whereabouts(ctx, queueID, ticket, s.from)
 	switch p := problemOf(view.Problem); {
 	case p != nil && p.status() >= 500:
 		s.out.Write(refusalFrame(nil, p))
