@@ -10,6 +10,7 @@ const openSilence = 10_000; // until the login is answered
 const firstBackoff = 250;
 const maxBackoff = 5_000;
 const goodLife = 5_000; // after a connection as long as this, dialling begins with the shortest backoff again
+const together = 16; // frames that come within so short a time are taken in one go
 const commandBudget = 20_000; // how long a command is tried, with one key
 
 interface Pending {
@@ -52,6 +53,8 @@ export class Live {
   #lastId = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
   readonly #beat: ReturnType<typeof setInterval>;
+  #inbox: Frame[] = [];
+  #gathering: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
   readonly #wake = () => this.#hurry();
 
@@ -126,6 +129,9 @@ export class Live {
   #drop() {
     const old = this.#socket;
     this.#socket = null;
+    this.#inbox = []; // what was not taken is sent again
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
     if (old) old.onmessage = old.onclose = old.onopen = null;
     old?.close();
     this.up = false;
@@ -141,7 +147,7 @@ export class Live {
     this.#socket = mine;
     this.#opened = this.#heard = Date.now();
     mine.onopen = () => { if (token) this.#send({ type: 'auth', token }); };
-    mine.onmessage = (m) => this.#take(JSON.parse(m.data as string) as Frame);
+    mine.onmessage = (m) => this.#receive(JSON.parse(m.data as string) as Frame);
     mine.onclose = (e) => this.#lost(e.code);
   }
 
@@ -198,8 +204,27 @@ export class Live {
     }
   }
 
-  #take(f: Frame) {
+  /**
+   * Takes a frame at once where it comes alone. Of a flood, such as all that was
+   * missed, many are taken together: the page is drawn anew after each time.
+   */
+  #receive(f: Frame) {
     this.#heard = Date.now();
+    this.#inbox.push(f);
+    // Timers of a page that nobody sees are slow, and nothing is drawn there.
+    if (this.#gathering === undefined || document.visibilityState === 'hidden') this.#empty();
+  }
+
+  #empty() {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    const frames = this.#inbox;
+    this.#inbox = [];
+    for (const f of frames) this.#take(f);
+    if (frames.length > 0) this.#gathering = setTimeout(() => this.#empty(), together);
+  }
+
+  #take(f: Frame) {
     switch (f.type) {
       case 'ready':
         this.up = true;
