@@ -15,8 +15,6 @@ export class QueueView {
   /** Called and serving ones. */
   active = $state.raw<Ticket[]>([]);
   held = $state.raw<Ticket[]>([]);
-  /** The newest event, for what is said, rung or seen moving. Not set by snapshots. */
-  last = $state.raw<QueueEvent | null>(null);
   gone = $state(false);
   /** Whether it is followed just now: what is shown is what is so. */
   current = $state(false);
@@ -90,7 +88,6 @@ export class QueueView {
         this.#version = f.version;
         if (f.event.startsWith('queue.')) this.fields = { ...this.fields!, ...(f.data as QueueFields) };
         else this.#place(f.data as Ticket);
-        this.last = f;
         for (const listen of this.#listeners) listen(f);
     }
   }
