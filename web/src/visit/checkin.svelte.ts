@@ -35,6 +35,7 @@ export class CheckIn {
   readonly #keep: boolean;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
+  readonly #look = () => void this.look();
 
   /** keep: remember through a reload what was asked for; not on a device that strangers share. */
   constructor(ids: string[], keep: boolean) {
@@ -44,10 +45,12 @@ export class CheckIn {
     if (this.asked && !ids.includes(this.asked.queue)) this.asked = null;
     if (this.asked) void this.again();
     void this.look();
+    for (const news of ['online', 'offline']) addEventListener(news, this.#look);
   }
 
   close() {
     this.#closed = true;
+    for (const news of ['online', 'offline']) removeEventListener(news, this.#look);
     clearTimeout(this.#timer);
   }
 

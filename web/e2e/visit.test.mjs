@@ -1,0 +1,144 @@
+// People without a login: check-in at a kiosk and on a phone, and the ticket's page.
+import assert from 'node:assert/strict';
+
+import { away, begin, Caller, desktop, folder, freePort, mustBeAccessible, phone, Program, scene, shows } from './harness.mjs';
+
+const { url, admin } = await begin();
+const missing = /status of 404/;
+
+async function queue(id, fields = {}) {
+  await admin.call('POST', '/queues', { id, name: `The ${id}`, public: true, max_active: 10, ...fields });
+  return id;
+}
+const waiting = async (id) => (await admin.call('GET', `/queues/${id}/tickets?state=waiting`)).items;
+
+scene('a kiosk gives one ticket for a double tap and a lost answer, prints it, and begins anew in its own language', async (s) => {
+  await queue('passports', { services: ['Passport', 'Visa'] });
+  await queue('photos');
+  const page = await s.open({ url, path: '/checkin/passports,photos?kiosk=1', allow: away });
+  await page.evaluate(() => { window.print = () => { window.printed = (window.printed ?? 0) + 1; }; });
+  await mustBeAccessible(page, 'the kiosk’s queues');
+  await page.getByRole('button', { name: 'Deutsch' }).click();
+  await page.getByRole('button', { name: /The passports/ }).click();
+  await mustBeAccessible(page, 'the kiosk’s services');
+  let lost = 0;
+  await page.route('**/public/queues/*/tickets', async (route) => {
+    if (lost++ > 0) { await route.continue(); return; }
+    await route.fetch(); // it is done, and nobody hears of it
+    await route.abort();
+  });
+  await page.getByRole('button', { name: 'Visa' }).dblclick();
+  await shows(page, 'Ihre Nummer');
+  assert.ok(lost > 1, 'the answer was not lost');
+  const tickets = await waiting('passports');
+  assert.deepEqual(tickets.map((t) => t.service), ['Visa']);
+  await shows(page, tickets[0].number);
+  await page.getByRole('img', { name: /Scannen/ }).waitFor();
+  await page.waitForFunction(() => window.printed === 1);
+  await page.getByRole('button', { name: 'Ich brauche mehr Zeit' }).click();
+  await mustBeAccessible(page, 'the kiosk’s ticket');
+  await page.setViewportSize(desktop);
+  const pages = (await page.pdf({ preferCSSPageSize: true })).toString('latin1').match(/\/Type \/Page\b/g);
+  assert.equal(pages.length, 1, 'the slip is one page');
+  await page.getByRole('button', { name: 'Fertig' }).click();
+  await shows(page, 'Where would you like to go?');
+});
+
+scene('a phone follows its ticket: place, call, transfer, leaving', async (s) => {
+  await queue('desk-a');
+  await queue('desk-b', { name: 'Second line' });
+  await admin.call('POST', '/queues/desk-a/tickets', {});
+  const page = await s.open({ url, path: '/checkin/desk-a', view: phone });
+  await page.getByText('Add your name').click();
+  await mustBeAccessible(page, 'check-in');
+  await page.getByLabel('Name').fill('Ada Marsh');
+  await page.getByRole('button', { name: 'Take a ticket' }).click();
+  await page.waitForURL(/\/ticket#tk_/);
+  await shows(page, '1 person is before you.');
+  await mustBeAccessible(page, 'a waiting ticket');
+  const [first, mine] = await waiting('desk-a');
+  assert.equal(mine.customer.name, 'Ada Marsh');
+  await admin.call('DELETE', `/queues/desk-a/tickets/${first.id}`);
+  await shows(page, 'You are next.');
+  await page.getByText('Open on another phone').click();
+  await page.getByRole('img', { name: /Scan the code/ }).waitFor();
+
+  await page.context().grantPermissions(['notifications'], { origin: url });
+  await page.getByRole('button', { name: 'Tell me' }).click();
+  await shows(page, 'get a message');
+  await admin.call('POST', '/queues/desk-a/call-next', { desk: '4' });
+  await shows(page, 'It is your turn!');
+  await shows(page, 'Please go to desk 4.');
+  await page.waitForFunction(async () => {
+    const worker = await navigator.serviceWorker.ready;
+    return (await worker.getNotifications()).some((n) => n.body === 'Please go to desk 4.');
+  });
+  await mustBeAccessible(page, 'a called ticket');
+
+  await admin.call('POST', `/queues/desk-a/tickets/${mine.id}/transfer`, { queue: 'desk-b' });
+  await shows(page, 'You are now in the line Second line. You keep your number.');
+  await page.getByRole('button', { name: 'Leave the line' }).click();
+  await mustBeAccessible(page, 'the question before leaving');
+  await page.getByRole('button', { name: 'Yes, leave the line' }).click();
+  await shows(page, 'You have left the line.');
+  assert.deepEqual(await waiting('desk-b'), []);
+});
+
+scene('a ticket’s page says that it is not live, comes back by itself with what was missed, and knows an unknown ticket', async (s) => {
+  const dir = folder();
+  const port = await freePort();
+  const node = await Program.start({ dir, port });
+  let staff = await Caller.login(node.url);
+  await staff.call('POST', '/queues', { id: 'post', public: true });
+  const page = await s.open({ url: node.url, path: '/checkin/post', view: phone, allow: away });
+  await page.getByRole('button', { name: 'Take a ticket' }).click();
+  await shows(page, 'You are next.');
+  await node.kill();
+  await shows(page, 'Not live since');
+  assert.ok(await page.getByRole('button', { name: 'Leave the line' }).isDisabled());
+  await mustBeAccessible(page, 'a ticket without connection');
+  const again = await Program.start({ dir, port });
+  staff = await Caller.login(again.url);
+  await staff.call('POST', '/queues/post/call-next', { desk: 'Room 5' });
+  await shows(page, 'Please go to: Room 5.');
+  await page.getByText('Not live since').waitFor({ state: 'detached' });
+  await again.kill();
+
+  const unknown = await s.open({ url, path: '/ticket#tk_wrong', view: phone });
+  await shows(unknown, 'This ticket is not known any more.');
+  await mustBeAccessible(unknown, 'an unknown ticket');
+});
+
+scene('each refusal has its sentence', async (s) => {
+  await queue('shut');
+  await admin.call('PATCH', '/queues/shut', { status: 'closed' });
+  await queue('full', { capacity: 1 });
+  await admin.call('POST', '/queues/full/tickets', {});
+  await queue('hidden', { public: false });
+  const closed = await s.open({ url, path: '/checkin/shut', view: phone });
+  await shows(closed, 'Closed just now.');
+  await mustBeAccessible(closed, 'a closed queue');
+  const hidden = await s.open({ url, path: '/checkin/hidden', view: phone, allow: [missing] });
+  await shows(hidden, 'You cannot check in here.');
+  const full = await s.open({ url, path: '/checkin/full', view: phone, allow: [/status of 409/, ...away] });
+  await full.getByRole('button', { name: 'Take a ticket' }).click();
+  await shows(full, 'The line is full just now.');
+  await mustBeAccessible(full, 'a full queue');
+  await full.getByRole('button', { name: 'Start again' }).click();
+  await full.getByRole('button', { name: 'Take a ticket' }).waitFor();
+  await full.context().setOffline(true);
+  await shows(full, 'This page tries again by itself.');
+  await full.context().setOffline(false);
+  await full.getByRole('button', { name: 'Take a ticket' }).waitFor();
+});
+
+scene('too many check-ins from one address are asked to wait', async (s) => {
+  const slow = await begin({ args: ['--checkin-rate', '1'] });
+  await slow.admin.call('POST', '/queues', { id: 'slow', public: true });
+  const first = await s.open({ url: slow.url, path: '/checkin/slow', view: phone });
+  await first.getByRole('button', { name: 'Take a ticket' }).click();
+  await first.waitForURL(/\/ticket#tk_/);
+  const page = await s.open({ url: slow.url, path: '/checkin/slow', view: phone, allow: [/status of 429/] });
+  await page.getByRole('button', { name: 'Take a ticket' }).click();
+  await shows(page, 'Please wait a minute');
+});
