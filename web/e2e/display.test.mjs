@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import net from 'node:net';
 
-import { away, begin, Caller, eventually, folder, freePort, mustBeAccessible, Program, scene, shows, wall } from './harness.mjs';
+import { away, begin, Caller, eventually, folder, freePort, mustBeAccessible, password, Program, scene, shows, wall } from './harness.mjs';
 
 const { url, admin } = await begin();
 
@@ -73,6 +73,21 @@ scene('a display set up by hand shows several queues, newest call first, and rec
   await mustBeAccessible(page, 'the board');
   await page.reload();
   await hero(page).getByText(number).waitFor();
+});
+
+scene('somebody’s own sign-in is enough for a board, which says when it has ended', async (s) => {
+  await queue('own', 1);
+  const { id, email } = await admin.call('POST', '/users', { email: 'eve@example.org', name: 'Eve', level: 'viewer', queues: ['own'], password });
+  const page = await s.open({ url, as: email, view: wall, allow: [/status of 401/] });
+  await page.waitForURL('**/display');
+  await shows(page, 'Signed in as Eve.');
+  await page.getByLabel('The own').waitFor();
+  await page.getByRole('button', { name: 'Start with sound' }).click();
+  await shows(page, 'Please wait until your number is called.');
+  const { number } = await admin.call('POST', '/queues/own/call-next', { desk: '1' });
+  await hero(page).getByText(number).waitFor();
+  await admin.call('PATCH', `/users/${id}`, { disabled: true });
+  await shows(page, 'This display’s access is not valid.');
 });
 
 scene('a board without connection says so, blanks its calls, and hears on its return what was called meanwhile, once', async (s) => {

@@ -33,6 +33,9 @@ function preferred(): Locale {
   return wanted.map((l) => l.slice(0, 2).toLowerCase()).find((l): l is Locale => l in languages) ?? 'en';
 }
 
+/** A language with the country that the browser names for it: how dates and numbers are written. */
+export const regionOf = (locale: Locale) => navigator.languages.find((l) => l.slice(0, 2).toLowerCase() === locale) ?? locale;
+
 /** The texts of an area in a language that need not be the page's: what a display says aloud. */
 export async function textsIn<A extends Area>(locale: Locale, area: A): Promise<Texts[A]> {
   return (await files[`./${locale}/${area}.ts`]!()).default as Texts[A];
@@ -40,7 +43,6 @@ export async function textsIn<A extends Area>(locale: Locale, area: A): Promise<
 
 class Language {
   locale = $state<Locale>('en');
-  /** The language with the country that the browser names for it: how dates and numbers are written. */
   region = $state('en');
   #areas: Area[] = [];
   #texts = $state.raw<Partial<Texts>>({});
@@ -63,7 +65,7 @@ class Language {
   async show(locale: Locale) {
     const texts = await Promise.all(this.#areas.map(async (a) => [a, await textsIn(locale, a)] as const));
     this.locale = locale;
-    this.region = navigator.languages.find((l) => l.slice(0, 2).toLowerCase() === locale) ?? locale;
+    this.region = regionOf(locale);
     this.#texts = Object.fromEntries(texts) as Partial<Texts>;
     document.documentElement.lang = locale;
     document.documentElement.dir = rightToLeft.has(locale) ? 'rtl' : 'ltr';
