@@ -116,11 +116,16 @@ export class Live {
     const frame = JSON.stringify({ type: 'command', id, queue, command, args, idempotency_key: key() });
     return new Promise<T>((yes, no) => {
       this.#pending.set(id, { frame, queue, until: Date.now() + commandBudget, yes: yes as (d: unknown) => void, no });
-      this.#socket?.send(frame);
+      this.#write(frame);
     });
   }
 
-  #send(frame: object) { this.#socket?.send(JSON.stringify(frame)); }
+  #send(frame: object) { this.#write(JSON.stringify(frame)); }
+
+  /** A socket that is closing takes nothing, and complains: what counts is sent again over the next one. */
+  #write(frame: string) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(frame);
+  }
 
   #subscribe(view: QueueView) {
     this.#send({ type: 'subscribe', id: view.id, queue: view.id, ...view.since() });
@@ -230,7 +235,7 @@ export class Live {
         this.up = true;
         this.downSince = null;
         for (const { view } of this.#views.values()) this.#subscribe(view);
-        for (const p of this.#pending.values()) this.#socket?.send(p.frame);
+        for (const p of this.#pending.values()) this.#write(p.frame);
         this.#options.other?.(f);
         return;
       case 'reply':
@@ -253,7 +258,7 @@ export class Live {
       return;
     }
     if (!f.ok && (f.error.code === 'outcome_unknown' || f.error.code === 'unavailable') && Date.now() < p.until - 1000) {
-      setTimeout(() => { if (this.up && this.#pending.has(f.id!)) this.#socket?.send(p.frame); }, 500 + Math.random() * 500);
+      setTimeout(() => { if (this.up && this.#pending.has(f.id!)) this.#write(p.frame); }, 500 + Math.random() * 500);
       return;
     }
     this.#pending.delete(f.id!);
