@@ -96,7 +96,8 @@ func runPages(t *testing.T, binary, file string) {
 	if ctx.Err() != nil {
 		err = errors.Join(err, ctx.Err())
 	}
+	t.Logf("%s:\n%s", file, out)
 	if err != nil {
-		t.Errorf("%s: %v\n%s", file, err, out)
+		t.Error(err)
 	}
 }

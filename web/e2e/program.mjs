@@ -8,7 +8,7 @@ import path from 'node:path';
 import readline from 'node:readline';
 
 /** How long a test waits for what only must come. */
-export const patience = 60_000;
+export const patience = Number(process.env.PAGES_PATIENCE ?? 60_000); // ms
 export const password = 'correct horse battery staple';
 export const administrator = 'admin@localhost';
 
@@ -127,8 +127,9 @@ export class Caller {
   }
 
   /** Sends a request that has to succeed; gives the answer's body, null where it has none. */
-  async call(method, at, body) {
+  async call(method, at, body, key) {
     const headers = { 'Content-Type': 'application/json' };
+    if (key) headers['Idempotency-Key'] = key;
     if (this.#token) headers.Authorization = `Bearer ${this.#token}`;
     const answer = await fetch(`${this.url}/api/v1${at}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     const text = await answer.text();
@@ -141,5 +142,12 @@ export class Caller {
     const made = [];
     for (const body of bodies) made.push(await this.call('POST', `/queues/${queue}/tickets`, body));
     return made;
+  }
+
+  /** Very many, in any order. */
+  async crowd(queue, bodies) {
+    const rest = bodies.values();
+    const some = async () => { for (const body of rest) await this.call('POST', `/queues/${queue}/tickets`, body); };
+    await Promise.all(Array.from({ length: 32 }, some));
   }
 }
