@@ -26,6 +26,11 @@ const (
 )
 
 func surround(p *program) {
+	if os.Getenv(testConfined) != "" {
+		if err := confine(); err != nil {
+			panic(err)
+		}
+	}
 	fast, _ := time.ParseDuration(os.Getenv(testClock))
 	var panics atomic.Int32
 	signals := make(chan os.Signal, 1)
