@@ -63,14 +63,19 @@ func build(t *testing.T) (command string, variables []string) {
 	return string(found[1]), append(strings.Fields(string(env[1])), "VERSION=test")
 }
 
-// checkout copies what the program is built of.
+// checkout copies what the Dockerfile does.
 func checkout(t *testing.T, to string) {
 	t.Helper()
-	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+	text, err := os.ReadFile("../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignored := strings.Fields(string(text))
+	err = filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && slices.Contains([]string{".git", "node_modules", "data", "secrets"}, entry.Name()):
+		case slices.Contains(ignored, strings.TrimPrefix(path, "../")) && entry.IsDir():
 			return fs.SkipDir
 		case !entry.Type().IsRegular():
 			return nil
