@@ -553,7 +553,8 @@ export interface paths {
         /**
          * Look at one's own ticket
          * @description Where the ticket of a token stands, in whichever queue it is by now. No login is needed. While a transfer is
-         *     under way and the ticket has not come to its new queue yet, the answer is 503 `unavailable`.
+         *     under way and the ticket has not come to its new queue yet, the answer is 503 `unavailable`. A ticket that has
+         *     ended is shown for 24 hours at least, and is 404 when its queue has forgotten it.
          */
         get: operations["getPublicTicket"];
         put?: never;
@@ -1212,13 +1213,14 @@ export interface paths {
          * @description Empties `customer` and `payload` of every ticket, waiting, active, held or finished, whose customer has this phone
          *     number, e-mail address or reference: in the history, in all queues (event `ticket.updated`), and in what their
          *     stores keep of earlier events. Who resumes a queue's events from before gets a snapshot, and a key that was used
-         *     in that queue before may be answered `outcome_unknown` where it is used again. The tickets themselves stay, with
+         *     in that queue before is answered `outcome_unknown` where it is used again within 24 hours. The tickets themselves stay, with
          *     their numbers and times.
          *
          *     Phone numbers are compared by their digits, with and without `+` or `00`, but one with a country's code is another
          *     one than without; e-mail addresses without regard to case; references exactly. Found is what was given as the
-         *     `customer` of a ticket since this version; what stands in a `payload` alone is not, nor are requests that wait in
-         *     RabbitMQ and dead letters.
+         *     `customer` of a ticket since this version. Whoever stands in a `payload` alone, or in an older ticket, is erased by
+         *     the `visit` of the ticket, in all queues that it went through. Requests that wait in RabbitMQ, and dead letters,
+         *     are not found.
          *
          *     It is usually done when the answer comes. Where it is `pending` it goes on by itself, also on another node, as soon
          *     as what it waits for is there: tickets that are being transferred, and events that wait for RabbitMQ or the
@@ -2093,6 +2095,20 @@ export interface components {
                 /** @description Who, by the user's id; null for the public. */
                 by: string | null;
             }[];
+        };
+        /** @description Exactly one of these, by which a person, or a visit, is found. */
+        ErasureInput: {
+            /** @description A phone number. */
+            phone?: string | null;
+            /** @description An e-mail address. */
+            email?: string | null;
+            /** @description The customer's reference elsewhere. */
+            ref?: string | null;
+            /**
+             * Format: uuid
+             * @description The `visit` of a ticket.
+             */
+            visit?: string;
         };
         /** @description Exactly one of these, by which a person is found. */
         PersonInput: {
@@ -5541,7 +5557,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PersonInput"];
+                "application/json": components["schemas"]["ErasureInput"];
             };
         };
         responses: {
