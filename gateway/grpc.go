@@ -35,6 +35,10 @@ const (
 	// maxGRPCStreams are calls under way on one connection, watches among them.
 	maxGRPCStreams  = 256
 	maxGRPCMetadata = 16 << 10
+	// What one stream, and one connection, may send before it is read; given so
+	// that they do not grow by themselves.
+	streamWindow     = 64 << 10
+	connectionWindow = 1 << 20
 	// maxOpenStreams are those of health and reflection, which need no login.
 	maxOpenStreams = 1_000
 	handshakeTime  = 15 * time.Second
@@ -84,7 +88,7 @@ func NewGRPC(o GRPCOptions) *GRPC {
 	}
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxBody), grpc.MaxConcurrentStreams(maxGRPCStreams), grpc.MaxHeaderListSize(maxGRPCMetadata),
-		grpc.ConnectionTimeout(handshakeTime),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow), grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleGRPC, Time: serverPings, Timeout: pongWithin}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(r.unary), grpc.StreamInterceptor(r.stream),
