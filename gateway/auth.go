@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -43,9 +42,6 @@ type Auth struct {
 	now       func() time.Time
 	log       *slog.Logger
 }
-
-// tokenKeys are those that sign tokens, the first one, and verify them.
-type tokenKeys struct{ now atomic.Pointer[[]TokenKey] }
 
 func newAuth(o *Options) *Auth {
 	return &Auth{
