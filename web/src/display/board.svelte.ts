@@ -1,3 +1,5 @@
+import { untrack } from 'svelte';
+
 import { api } from '../lib/api';
 import { now } from '../lib/clock.svelte';
 import { Live } from '../lib/live.svelte';
@@ -55,9 +57,15 @@ export class Board {
     }));
     for (const v of this.views) {
       // A snapshot: calls that were made meanwhile stand in it, and no event tells of them.
-      $effect(() => { if (v.fields) for (const t of v.active) this.#hear(v, t, Date.parse(t.called_at!), t.state === 'called'); });
+      $effect(() => {
+        const active = v.fields ? v.active : [];
+        untrack(() => { for (const t of active) this.#hear(v, t, Date.parse(t.called_at!), t.state === 'called'); });
+      });
     }
-    $effect(() => this.#judge(this.#right));
+    $effect(() => {
+      const right = this.#right;
+      return untrack(() => this.#judge(right));
+    });
     const begun = session.renewals;
     if (!config.key) $effect(() => { if (session.renewals !== begun) this.live.again(); });
     this.#timers = [setInterval(() => void this.#renew(), lookEvery), setInterval(() => this.#retry(), retryEvery)];
