@@ -1,7 +1,7 @@
 // People without a login: check-in at a kiosk and on a phone, and the ticket's page.
 import assert from 'node:assert/strict';
 
-import { away, begin, Caller, desktop, folder, freePort, mustBeAccessible, phone, Program, scene, shows } from './harness.mjs';
+import { away, begin, Caller, desktop, eventually, folder, freePort, mustBeAccessible, phone, Program, scene, shows } from './harness.mjs';
 
 const { url, admin } = await begin();
 const missing = /status of 404/;
@@ -69,10 +69,10 @@ scene('a phone follows its ticket: place, call, transfer, leaving', async (s) =>
   await admin.call('POST', '/queues/desk-a/call-next', { desk: '4' });
   await shows(page, 'It is your turn!');
   await shows(page, 'Please go to desk 4.');
-  await page.waitForFunction(async () => {
+  await eventually('there is a notification', () => page.evaluate(async () => {
     const worker = await navigator.serviceWorker.ready;
     return (await worker.getNotifications()).some((n) => n.body === 'Please go to desk 4.');
-  });
+  }));
   await mustBeAccessible(page, 'a called ticket');
 
   await admin.call('POST', `/queues/desk-a/tickets/${mine.id}/transfer`, { queue: 'desk-b' });

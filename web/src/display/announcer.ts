@@ -52,6 +52,7 @@ export class Announcer {
 
   async #run() {
     this.#busy = true;
+    await sound.look();
     for (let c = this.#waiting.shift(); c; c = this.#waiting.shift()) {
       if (!this.#stands(c)) continue;
       await sound.chime();

@@ -12,8 +12,12 @@ class Sound {
   ready = $state(false);
   #context: AudioContext | null = null;
 
-  /** Finds out whether the browser lets this page sound without a press. */
-  async look() {
+  #looked: Promise<void> | null = null;
+
+  /** Finds out, once, whether the browser lets this page sound without a press. */
+  look() { return (this.#looked ??= this.#look()); }
+
+  async #look() {
     // What is asked for here has nothing to play: it is refused at once, or never answered.
     const refused = new Audio().play().then(() => false, (e: DOMException) => e.name === 'NotAllowedError');
     const late = new Promise<boolean>((done) => setTimeout(done, 300, false));
