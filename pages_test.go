@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"nowserving/gateway/rabbit/rabbittest"
 	"nowserving/persistence/mariadbtest"
 	"nowserving/persistence/redistest"
 )
@@ -87,6 +88,14 @@ func runPages(t *testing.T, binary, file string) {
 	cmd.Env = append(os.Environ(), "PAGES_BINARY="+binary)
 	if strings.Contains(pagesName(file), "cluster") {
 		cmd.Env = append(cmd.Env, "PAGES_REDIS_URL="+redistest.Start(t), "PAGES_DATABASE_URL="+mariadbtest.Start(t), "PAGES_KEYS="+testRing)
+	}
+	if strings.Contains(pagesName(file), "letters") {
+		url := rabbittest.Start(t)
+		cmd.Env = append(cmd.Env, "PAGES_AMQP_URL="+url)
+		requests := newOutside(t, url)
+		for _, id := range []string{"order-1", "order-2", "order-3"} {
+			requests.publish(id, `{"queue":"desk","service":"`+id+`"}`, nil) // there is no such queue yet
+		}
 	}
 	// All that a file starts ends with it: it is told, and then all of its group is ended.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
