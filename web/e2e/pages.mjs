@@ -11,7 +11,8 @@ export const row = (ticket) => `ul[aria-label="Line"] [data-id="${ticket.id}"]`;
 export const elsewhere = '[aria-labelledby="elsewhere"] li';
 /** A queue of this desk, with how many wait in it. */
 export const tab = (queue) => `label:has([name="queue"][value="${queue}"]) .count`;
-export const keys = { callNext: 'Alt+n', start: 'Alt+s', complete: 'Alt+c', undo: 'Alt+z', search: 'Alt+f' };
+/** The one next thing to do at a desk: what its button says, and its key. */
+export const next = { call: ['Call next', 'Alt+n'], start: ['Start', 'Alt+s'], complete: ['Complete', 'Alt+c'] };
 
 /** Opens the console and chooses a desk and queues there, by their names. */
 export async function openConsole(s, { desk, queues, ...options }) {
@@ -23,9 +24,10 @@ export async function openConsole(s, { desk, queues, ...options }) {
   return page;
 }
 
-/** Waits until the last command is answered: then a key means something again. */
-export const idle = (page) => page.waitForFunction(() =>
-  [...document.querySelectorAll('[aria-keyshortcuts]:not(.big)')].every((b) => b.ariaDisabled !== 'true'));
+/** Waits until the last command is answered and this is the next thing to do: then its key means it. */
+export const offers = (page, name) => page.waitForFunction((n) =>
+  document.querySelector('button.big')?.textContent.startsWith(n) &&
+  [...document.querySelectorAll('[aria-keyshortcuts]:not(.big)')].every((b) => b.ariaDisabled !== 'true'), name);
 
 export const button = {
   callNext: (page) => page.getByRole('button', { name: 'Call next' }),

@@ -1,5 +1,6 @@
 // When something was done and when others saw it, measured in their pages: in
 // milliseconds since 1970 by the one clock of this machine.
+import { patience } from './program.mjs';
 
 /**
  * Has a page note when it first shows an element with these texts, or, with
@@ -19,7 +20,11 @@ export const arm = (page, look) => page.evaluate(({ selector, texts, gone = fals
 }, look);
 
 /** When an armed page showed it. */
-export const seen = (page) => page.evaluate(() => globalThis.noted);
+export async function seen(page, look) {
+  const at = await page.evaluate((most) => Promise.race([globalThis.noted, new Promise((no) => setTimeout(no, most, null))]), patience);
+  if (at === null) throw new Error(`${page.url()} never showed ${JSON.stringify(look)}`);
+  return at;
+}
 
 /** Has a page note when a key is pressed. */
 export const clockKeys = (page) => page.evaluate(() => {
