@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,17 +157,27 @@ func (k *kube) set(change func()) {
 	k.endpoints = append(k.endpoints, now)
 }
 
-// endpoint is any of those that there were a while ago.
+// endpoint is any of those that there are, or were a while ago: a pod is found at
+// once and is not forgotten as soon.
 func (k *kube) endpoint() *url.URL {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	then := time.Now().Add(-propagation)
-	for i := len(k.endpoints) - 1; i >= 0; i-- {
-		if e := k.endpoints[i]; e.since.Before(then) && len(e.urls) > 0 {
-			return e.urls[rand.IntN(len(e.urls))]
+	if len(k.endpoints) == 0 {
+		return nil
+	}
+	urls, then := k.endpoints[len(k.endpoints)-1].urls, time.Now().Add(-propagation)
+	for _, e := range slices.Backward(k.endpoints) {
+		if e.since.Before(then) {
+			if len(e.urls) > 0 && rand.IntN(2) == 0 {
+				urls = e.urls
+			}
+			break
 		}
 	}
-	return nil
+	if len(urls) == 0 {
+		return nil
+	}
+	return urls[rand.IntN(len(urls))]
 }
 
 func (k *kube) await(p *pod) {
