@@ -26,6 +26,7 @@ var around = []peer{
 	{name: "prometheus", namespace: labels.Set{"kubernetes.io/metadata.name": "monitoring"}},
 	{name: "dns", namespace: labels.Set{"kubernetes.io/metadata.name": "kube-system"}, pod: labels.Set{"k8s-app": "kube-dns"}},
 	{name: "kube-system", namespace: labels.Set{"kubernetes.io/metadata.name": "kube-system"}},
+	{name: "service", namespace: labels.Set{"nowserving-client": "true"}},
 	{name: "stranger", namespace: labels.Set{"kubernetes.io/metadata.name": "other"}, pod: labels.Set{"app.kubernetes.io/name": "nowserving", "app.kubernetes.io/part-of": "nowserving"}},
 	{name: "neighbour", pod: labels.Set{"app": "other"}},
 	{name: "10.0.0.0/8", address: "10.0.0.0/8"},
@@ -54,12 +55,13 @@ var reachable = map[string][]string{
 		"gateway → 10.0.0.0/8 3306", "actors → 10.0.0.0/8 3306", "ingest → 10.0.0.0/8 3306",
 		"gateway → 10.0.0.0/8 5672", "actors → 10.0.0.0/8 5672", "ingest → 10.0.0.0/8 5672",
 	},
+	"everything": {"service → gateway 9090"}, // beside what production has
 	// With the job besides.
 	"argocd staging":    {"migration → mysql 3306", "migration → dns 53"},
 	"argocd production": {"migration → 10.0.0.0/8 3306", "migration → dns 53"},
 }
 
-var ports = []int32{53, 80, 443, 3306, 4369, 5671, 5672, 6379, clusterPort, 8080, opsPort, 15672, 25672}
+var ports = []int32{53, 80, 443, 3306, 4369, 5671, 5672, 6379, clusterPort, 8080, opsPort, 9090, 15672, 25672}
 
 func TestNetworkPoliciesLetThroughWhatIsNeeded(t *testing.T) {
 	each(t, func(t *testing.T, m *manifests) {
@@ -67,6 +69,9 @@ func TestNetworkPoliciesLetThroughWhatIsNeeded(t *testing.T) {
 		want := slices.Concat(common, reachable[place])
 		if strings.Contains(m.folder, "argocd") {
 			want = append(want, reachable["argocd "+place]...)
+		}
+		if place == "everything" {
+			want = append(want, reachable["production"]...)
 		}
 		peers := slices.Clone(around)
 		for _, w := range m.workloads() {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -140,120 +141,6 @@ func TestVariablesAreTheProgramsOwn(t *testing.T) {
 	})
 }
 
-// documented are the secrets that README.md has one make: key → file of
-// secrets.sh, "" where one chooses the value.
-func documented(t testing.TB) map[string]map[string]string {
-	t.Helper()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := make(map[string]map[string]string)
-	joined := strings.ReplaceAll(string(text), "\\\n", " ")
-	for _, command := range regexp.MustCompile(`create secret \S+ (\S+) (.*)`).FindAllStringSubmatch(joined, -1) {
-		keys := make(map[string]string)
-		for _, word := range strings.Fields(command[2]) {
-			if rest, found := strings.CutPrefix(word, "--from-file="); found {
-				key, path, named := strings.Cut(rest, "=")
-				if !named {
-					key, path = filepath.Base(rest), rest
-				}
-				keys[key] = filepath.Base(path)
-			}
-			if rest, found := strings.CutPrefix(word, "--from-literal="); found {
-				key, _, _ := strings.Cut(rest, "=")
-				keys[key] = ""
-			}
-		}
-		all[command[1]] = keys
-	}
-	return all
-}
-
-// Every secret that is asked for is one that README.md has one make, and none is
-// made for nothing.
-func TestSecretsAreDocumented(t *testing.T) {
-	all := documented(t)
-	used := make(map[string]bool)
-	for _, folder := range folders {
-		m := read(t, folder)
-		need := func(who, name, key string) {
-			used[name+"/"+key] = true
-			if _, found := all[name][key]; !found {
-				t.Errorf("%s: %s needs the secret %s with %s, of which README.md says nothing", folder, who, name, key)
-			}
-		}
-		for _, w := range m.workloads() {
-			env, fromSecrets := m.variables(t, w.container(t), "")
-			for _, ref := range fromSecrets {
-				name, key, _ := strings.Cut(ref, "/")
-				need(w.name, name, key)
-			}
-			for _, mounted := range w.files(t) {
-				for key := range all[mounted.secret] {
-					if mounted.has(key) && (!w.ours || slices.Contains(valuesOf(env), mounted.at+"/"+key)) {
-						need(w.name, mounted.secret, key)
-					}
-				}
-				for _, item := range mounted.items {
-					need(w.name, mounted.secret, item.Key)
-				}
-			}
-			if !w.ours {
-				continue
-			}
-			for name, value := range env { // each file is in something that is mounted
-				if strings.HasPrefix(value, "/") && !slices.ContainsFunc(w.files(t), func(f mounted) bool {
-					_, found := all[f.secret][filepath.Base(value)]
-					return filepath.Dir(value) == f.at && found && f.has(filepath.Base(value))
-				}) {
-					t.Errorf("%s: %s names %s, which is not there", w.name, name, value)
-				}
-			}
-		}
-	}
-	for name, keys := range all {
-		for key := range keys {
-			if !used[name+"/"+key] && name != "nowserving-tls" {
-				t.Errorf("README.md has one make %s/%s, which nothing uses", name, key)
-			}
-		}
-	}
-}
-
-func valuesOf(env map[string]string) (values []string) {
-	for _, value := range env {
-		values = append(values, value)
-	}
-	return values
-}
-
-// mounted is a secret that a container sees as a folder.
-type mounted struct {
-	secret, at string
-	items      []corev1.KeyToPath // empty: all
-}
-
-func (f mounted) has(key string) bool {
-	return len(f.items) == 0 || slices.ContainsFunc(f.items, func(i corev1.KeyToPath) bool { return i.Key == key })
-}
-
-func (w workload) files(t testing.TB) (all []mounted) {
-	t.Helper()
-	for _, at := range w.container(t).VolumeMounts {
-		for _, v := range w.template.Spec.Volumes {
-			if v.Name != at.Name || v.Secret == nil {
-				continue
-			}
-			all = append(all, mounted{v.Secret.SecretName, at.MountPath, v.Secret.Items})
-			if w.ours && (at.SubPath != "" || v.Secret.DefaultMode == nil || *v.Secret.DefaultMode != 0o440) {
-				t.Errorf("%s: %s is never renewed, or for everybody", w.name, at.MountPath)
-			}
-		}
-	}
-	return all
-}
-
 // The program is really started with each container's arguments, variables and
 // files, on an address of its own, so that every port is the one in the manifest.
 // No store is there: it lives and is not ready.
@@ -385,18 +272,40 @@ func (s *started) proveProbes(t *testing.T, m *manifests, w workload) {
 		{"metrics", note["prometheus.io/port"], note["prometheus.io/path"], http.StatusOK},
 		{"http", "http", "/livez", http.StatusOK},
 	}
+	secure := slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == "grpc" })
 	for _, p := range probes {
-		port := w.port(t, p.port)
-		if url := fmt.Sprintf("http://%s:%d%s", s.ip, port, p.path); s.asked(t, url) != p.status {
+		port, scheme := w.port(t, p.port), "http"
+		if secure && p.what == "http" {
+			scheme = "https"
+		}
+		if url := fmt.Sprintf("%s://%s:%d%s", scheme, s.ip, port, p.path); s.asked(t, url) != p.status {
 			t.Errorf("%s: %s does not answer with %d", p.what, url, p.status)
 		}
 		if p.what != "http" && port != opsPort {
 			t.Errorf("%s is asked for at port %d", p.what, port)
 		}
 	}
+	if secure {
+		s.proveGRPC(t, fmt.Sprint(s.ip, ":", w.port(t, "grpc")))
+	}
 	if c.LivenessProbe.HTTPGet.Path != "/livez" || c.ReadinessProbe.HTTPGet.Path != "/readyz" {
 		t.Error("one probe does the other one's work")
 	}
+}
+
+func (s *started) proveGRPC(t *testing.T, addr string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+		var conn *tls.Conn
+		if conn, err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}); err == nil {
+			conn.Close()
+			return
+		}
+	}
+	t.Errorf("gRPC is not served: %v", err)
 }
 
 func target(p *corev1.Probe) *intstr.IntOrString { return &p.HTTPGet.Port }
@@ -404,7 +313,7 @@ func target(p *corev1.Probe) *intstr.IntOrString { return &p.HTTPGet.Port }
 // asked gives the status of an answer, for which it waits while the node begins.
 func (s *started) asked(t *testing.T, url string) int {
 	t.Helper()
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
