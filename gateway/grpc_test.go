@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"net"
 	"os"
 	"regexp"
 	"strings"
@@ -359,25 +361,33 @@ func TestGRPCConnectionsAreBounded(t *testing.T) {
 	c := &crowd{Listener: ln}
 	defer c.Close()
 	c.inside.Store(maxGRPCConnections - 1)
-	accepted := make(chan error)
-	accept := func() { conn, err := c.Accept(); _ = conn.Close(); _ = conn.Close(); accepted <- err }
+	accepted := make(chan net.Conn)
+	accept := func() {
+		conn, err := c.Accept()
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- conn
+	}
 	for range 3 {
 		go accept()
-		conn := dialTCP(t, ln.Addr().String())
-		if err := <-accepted; err != nil {
-			t.Fatal(err)
+		dialTCP(t, ln.Addr().String())
+		conn := <-accepted
+		if n := c.inside.Load(); n != maxGRPCConnections {
+			t.Errorf("%d are inside", n)
 		}
-		_ = conn.Close()
+		_, _ = conn.Close(), conn.Close()
+		if n := c.inside.Load(); n != maxGRPCConnections-1 {
+			t.Errorf("%d are inside", n)
+		}
 	}
 	c.inside.Store(maxGRPCConnections)
 	go accept()
 	refused := dialTCP(t, ln.Addr().String())
-	if _, err := refused.Read(make([]byte, 1)); err == nil {
-		t.Error("one too many was let in")
+	if _, err := refused.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one too many was let in: %v", err)
 	}
 	c.inside.Add(-1)
 	dialTCP(t, ln.Addr().String())
-	if err := <-accepted; err != nil {
-		t.Error(err)
-	}
+	_ = (<-accepted).Close()
 }
