@@ -171,7 +171,7 @@ func TestErasedVisitIsNowhere(t *testing.T) {
 			}}})
 			moved := n.do(t, "a", transfer(visit, "b")).Arrival.Ticket.Id
 			moved = n.do(t, "b", transfer(moved, "c")).Arrival.Ticket.Id
-			n.do(t, "b", enqueue()) // the last entry is always kept
+			n.do(t, "b", enqueue())                                      // the last entry is always kept
 			if p := n.queues.Purge(t.Context(), "b"); p.Problem != nil { // there it stands in the snapshot alone
 				t.Fatal(p)
 			}
