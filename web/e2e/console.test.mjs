@@ -14,6 +14,9 @@ const numbers = async (queue) => (await waiting(queue)).map((t) => t.number);
 const states = (queue, ticket) => admin.call('GET', `/queues/${queue}/tickets/${ticket.id}`).then((t) => t.state);
 const button = (page, name) => page.getByRole('button', { name });
 const hand = (page) => page.getByRole('region', { name: 'At your desk' });
+/** Waits until a ticket is called to the desk; its number alone may only say that it is next. */
+const atHand = (page, ticket) =>
+  hand(page).locator('.ticket').filter({ hasText: 'called' }).filter({ hasText: ticket.number }).waitFor();
 const row = (page, ticket) => page.locator(`[data-id="${ticket.id}"]`);
 const said = (page, text) => page.locator('[aria-live]', { hasText: text }).waitFor({ state: 'attached' });
 
@@ -45,7 +48,7 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   const page = await sit(s, { as: ada }, '1', 'Passports', 'Residence');
   await mustBeAccessible(page, 'the console');
   await page.keyboard.press('Alt+n');
-  await hand(page).getByText(first.number).first().waitFor();
+  await atHand(page, first);
   await said(page, `${first.number} is called to desk 1.`);
   await page.keyboard.press('Alt+s');
   await shows(page, 'being served');
@@ -91,11 +94,11 @@ scene('two attendants: what one does is at the other’s desk, and each is told 
   // Ben calls another one while he serves: the way out is offered where he looks.
   const third = (await admin.enqueue('passports', [{ customer: { name: 'Eva Novak' } }]))[0];
   await b.keyboard.press('Alt+n');
-  await hand(b).getByText(second.number).first().waitFor();
+  await atHand(b, second);
   await row(b, third).getByRole('button', { name: 'Eva Novak' }).click();
   await button(b, 'Call now').click();
   await button(b, `Complete ${second.number} first, then call`).click();
-  await hand(b).getByText(third.number).first().waitFor();
+  await atHand(b, third);
   assert.equal(await states('passports', second), 'completed');
 
   // Somebody else ends what is at Ada's desk.
@@ -149,10 +152,11 @@ scene('keys can be switched off, and the desk is remembered', async (s) => {
   await page.reload();
   await shows(page, 'Desk 7');
   await row(page, first).waitFor();
-  // Had the key called somebody, there would be nothing to click.
+  // Had a key called somebody, there would be nothing to click.
   await page.keyboard.press('Alt+n');
+  await page.keyboard.press('n');
   await button(page, 'Call next').click();
-  await hand(page).getByText(first.number).first().waitFor();
+  await atHand(page, first);
   assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).desk, '7');
 
   await page.getByLabel('Keys').selectOption('plain');
@@ -178,7 +182,7 @@ scene('an outage is told, nothing can be pressed, and all is back by itself', as
     await page.getByText(/^Not live since/).waitFor({ state: 'detached' });
     await page.waitForFunction((id) => document.activeElement?.closest('li')?.dataset.id === id, second.id);
     await button(page, 'Call next').click();
-    await hand(page).getByText(first.number).first().waitFor();
+    await atHand(page, first);
     await eventually('the call is in the journal', async () => (await states('passports', first)) === 'called');
   } finally {
     await again.kill();
