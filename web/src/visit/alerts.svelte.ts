@@ -16,8 +16,9 @@ class Alerts {
     this.wanted = true;
     const unlocked = sound.unlock();
     if ('Notification' in globalThis) {
-      this.messages = (await Notification.requestPermission().catch(() => 'denied')) === 'granted';
-      if (this.messages) this.#worker = await register().catch(() => null);
+      const granted = (await Notification.requestPermission().catch(() => 'denied')) === 'granted';
+      if (granted) this.#worker = await register().catch(() => null);
+      this.messages = granted;
     }
     await unlocked;
   }
