@@ -12,6 +12,8 @@ class Session {
   known = $state(false);
   /** Whether sign-in through the organisation's own provider is offered. */
   elsewhere = $state(false);
+  /** Somebody was signed in here, and the login has ended. */
+  ended = $state(false);
   /** The login's token was renewed so often: a live session began with an older one. */
   renewals = $state(0);
   #until = 0;
@@ -58,6 +60,7 @@ class Session {
   async #renew(): Promise<boolean> {
     const { data: login, response } = await api.POST('/api/v1/auth/refresh', { body: { cookie: true } });
     if (response.status === 401) {
+      this.ended ||= this.user !== null;
       this.#forget();
       return false;
     }
@@ -72,6 +75,7 @@ class Session {
 
   #keep(user: User, seconds: number) {
     this.user = user;
+    this.ended = false;
     this.#until = Date.now() + seconds * 1000;
     localStorage.setItem(mark, 'yes');
   }
