@@ -6,8 +6,7 @@ import { after, test } from 'node:test';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-import { chromium } from 'playwright-core';
-
+import { launch } from './chromium.mjs';
 import { Caller, eventually, password, patience, Program } from './program.mjs';
 
 export { administrator, Caller, eventually, folder, freePort, password, patience, Program } from './program.mjs';
@@ -23,10 +22,7 @@ export const zoomed = { width: 640, height: 400 };
 /** What Chromium itself writes while a server is away. */
 export const away = [/net::ERR_/, /^WebSocket connection to .* failed/, /Failed to load resource: .* 503/];
 
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 after(() => browser.close());
 
 /** A node with queues for the tests of one file, and its administrator. */

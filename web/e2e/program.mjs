@@ -106,8 +106,8 @@ export class Program {
 }
 
 /** Asks again until the answer is true. */
-export async function eventually(what, ask) {
-  const until = Date.now() + patience;
+export async function eventually(what, ask, within = patience) {
+  const until = Date.now() + within;
   for (;;) {
     if (await ask()) return;
     if (Date.now() > until) throw new Error(`it did not come to be: ${what}`);
