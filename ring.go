@@ -60,7 +60,11 @@ type ringKind interface {
 // openRings is for when there is a directory.
 func (n *Node) openRings(ctx context.Context) error {
 	n.sealer = seal.NewDataKeys(n.dataKeys, n.directory, n.log, n.config.Now)
-	node := ringNode{n.directory, rand.Text(), n.URL()}
+	name := n.URL()
+	if n.config.ClusterProvider == providerRedis { // several may be at one URL, each in a container of its own
+		name += " at " + n.config.ClusterAddr
+	}
+	node := ringNode{n.directory, rand.Text(), name}
 	keeper := func(ring, configured *seal.Ring, kind ringKind, path, own string) *ringKeeper {
 		k := &ringKeeper{ring: ring, kind: kind, path: path, log: n.log, file: ring.Leading(""), used: func() {}}
 		if configured == nil {
