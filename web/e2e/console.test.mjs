@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 
 import { away, begin, eventually, folder, freePort, mustBeAccessible, phone, Program, scene, shows, user } from './harness.mjs';
+import { offers } from './pages.mjs';
 
 const [dir, port] = [folder(), await freePort()];
 const { node, url, admin } = await begin({ dir, port });
@@ -163,7 +164,7 @@ scene('keys can be switched off, and the desk is remembered', async (s) => {
   await page.getByLabel('Result (optional)').pressSequentially('sc');
   await button(page, 'Start').focus();
   await page.keyboard.press('s');
-  await shows(page, 'being served');
+  await offers(page, 'Complete');
   await page.keyboard.press('c');
   await shows(page, `${first.number} is completed.`);
   assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).outcome, 'sc');
