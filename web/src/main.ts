@@ -6,5 +6,5 @@ import './lib/program';
 import { session } from './lib/session.svelte';
 import './styles.css';
 
-await Promise.all([language.load('common'), session.begin().catch(() => {})]);
+await Promise.all([language.load('common'), session.begin()]);
 mount(App, { target: document.getElementById('app')! });

@@ -68,7 +68,7 @@ export class Board {
     });
     const begun = session.renewals;
     if (!config.key) $effect(() => { if (session.renewals !== begun) this.live.again(); });
-    this.#timers = [setInterval(() => void this.#renew(), lookEvery), setInterval(() => this.#retry(), retryEvery)];
+    this.#timers = [setInterval(() => void this.#renew(), lookEvery)];
   }
 
   close() {
@@ -140,9 +140,5 @@ export class Board {
     this.refused = true;
     await new Promise((done) => setTimeout(done, retryEvery));
     return true;
-  }
-
-  #retry() {
-    for (const v of this.views) if (v.gone || v.trouble !== null) this.live.retry(v.id);
   }
 }

@@ -12,6 +12,10 @@ const maxBackoff = 3_000;
 const goodLife = 5_000; // after a connection as long as this, dialling begins with the shortest backoff again
 const together = 16; // frames that come within so short a time are taken in one go
 const commandBudget = 20_000; // how long a command is tried, with one key
+const askAgain = 30_000; // for a queue that is gone or may not be seen: it may be there by then
+
+/** Begins the ids of subscriptions, which share a session's ids with commands. */
+const followed = 'queue:';
 
 interface Pending {
   frame: string;
@@ -49,6 +53,7 @@ export class Live {
   #socket: WebSocket | null = null;
   #opened = 0;
   #heard = 0;
+  #asked = 0; // for queues that were not there
   #tries = 0;
   #lastId = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -103,12 +108,6 @@ export class Live {
     if (this.up) this.#send({ type: 'unsubscribe', id: `u${++this.#lastId}`, queue });
   }
 
-  /** Asks again for a queue that could not be followed, or was gone: it may be there by now. */
-  retry(queue: string) {
-    const known = this.#views.get(queue);
-    if (known && this.up) this.#subscribe(known.view);
-  }
-
   /** Sends a command until it is answered; throws a Problem where it was refused. */
   command<T = unknown>(queue: string, command: CommandName, args: object = {}): Promise<T> {
     if (!this.up) return Promise.reject(new Problem('offline'));
@@ -128,7 +127,7 @@ export class Live {
   }
 
   #subscribe(view: QueueView) {
-    this.#send({ type: 'subscribe', id: view.id, queue: view.id, ...view.since() });
+    this.#send({ type: 'subscribe', id: followed + view.id, queue: view.id, ...view.since() });
   }
 
   #drop() {
@@ -169,7 +168,7 @@ export class Live {
   }
 
   async #retryLogin(code: number) {
-    if (code === 4401 || code === 4408) {
+    if (code === 4401) {
       const again = await (this.#options.refused ?? (async () => false))().catch(() => true);
       if (!again) this.ended = true;
     } else if (code === 4403) {
@@ -185,6 +184,10 @@ export class Live {
       if (at < p.until) continue;
       this.#pending.delete(id);
       p.no(new Problem('outcome_unknown'));
+    }
+    if (this.up && at - this.#asked > askAgain) {
+      this.#asked = at;
+      for (const { view } of this.#views.values()) if (view.gone || view.trouble !== null) this.#subscribe(view);
     }
     if (this.up) this.#probe(silence);
     else if (this.#socket && at - this.#opened > openSilence) this.#lost(1006);
@@ -266,8 +269,9 @@ export class Live {
     else p.no(new Problem(f.error.code, f.error));
   }
 
-  #refusedSubscription(queue: string, error: ProblemBody) {
-    const known = this.#views.get(queue);
+  #refusedSubscription(id: string, error: ProblemBody) {
+    const queue = id.slice(followed.length);
+    const known = id.startsWith(followed) && this.#views.get(queue);
     if (!known) return;
     if (error.code === 'unavailable' || error.code === 'outcome_unknown') {
       setTimeout(() => { if (this.up && this.#views.get(queue) === known) this.#subscribe(known.view); }, 1000 + Math.random() * 1000);

@@ -22,6 +22,8 @@ export class QueueView {
   trouble = $state<ErrorCode | null>(null);
   #version = 0;
   #epoch = '';
+  // Whether all that is shown is of that version: not while a snapshot comes in parts.
+  #complete = false;
   #total = 0;
   // Of a snapshot that comes in parts, until it is whole.
   #gathering: Ticket[] | null = null;
@@ -35,9 +37,7 @@ export class QueueView {
 
   /** Where to go on from; a snapshot that was cut in the middle is asked for anew. */
   since(): { since?: number; epoch?: string } {
-    const whole = this.fields !== null && this.#gathering === null;
-    this.#gathering = null;
-    return whole ? { since: this.#version, epoch: this.#epoch } : {};
+    return this.#complete ? { since: this.#version, epoch: this.#epoch } : {};
   }
 
   /** Calls for each event, in order, none left out. Gives how to stop. */
@@ -48,7 +48,16 @@ export class QueueView {
 
   refused(code: ErrorCode) {
     this.trouble = code;
+    this.#empty();
+  }
+
+  /** Shows nothing: what was here is nobody's to see now. */
+  #empty() {
+    this.current = false;
+    this.#complete = false;
+    this.#gathering = this.#next = null;
     this.fields = null;
+    this.waiting = this.active = this.held = [];
   }
 
   /** The session was cut: what is shown may be old until it is followed again. */
@@ -60,6 +69,7 @@ export class QueueView {
         const { waiting, active, held, waiting_total, ...fields } = f.data;
         this.trouble = null;
         this.gone = false;
+        this.#complete = false;
         this.#version = f.version;
         this.#epoch = f.epoch;
         this.#total = waiting_total;
@@ -80,9 +90,7 @@ export class QueueView {
         return;
       case 'gone':
         this.gone = true;
-        this.current = false;
-        this.fields = null;
-        this.waiting = this.active = this.held = [];
+        this.#empty();
         return;
       case 'event':
         this.#version = f.version;
@@ -98,6 +106,7 @@ export class QueueView {
     this.fields = this.#next;
     this.#gathering = null;
     this.#next = null;
+    this.#complete = true;
     this.current = true;
   }
 

@@ -1,8 +1,9 @@
 import { api, data, renewBy } from './api';
-import { Problem } from './problem';
+import { Problem, problemOf } from './problem';
 import type { User } from './types';
 
 const renewBefore = 60_000; // ms before the access token ends
+const tryAgain = 3_000; // ms
 const mark = 'signed-in'; // in localStorage: whether a cookie may be there
 
 /** Who is signed in on this browser. The tokens are in cookies; this knows only whose they are. */
@@ -26,13 +27,15 @@ class Session {
     }, 10_000);
   }
 
-  /** Finds out who is signed in, once at the start. */
+  /** Finds out who is signed in; where that cannot be known yet, goes on trying behind the sign-in form. */
   async begin() {
     api.GET('/api/v1/auth').then(({ data }) => { this.elsewhere = data?.oidc ?? false; }, () => {});
     try {
       if (localStorage.getItem(mark) && (await this.renew()) && !this.user) {
         this.#keep(await data(api.GET('/api/v1/me')), 120); // another page has just renewed it
       }
+    } catch {
+      setTimeout(() => { if (!this.user) void this.begin(); }, tryAgain);
     } finally {
       this.known = true;
     }
@@ -43,12 +46,18 @@ class Session {
     this.#keep(login.user, login.expires_in);
   }
 
+  /** Signs out; throws a Problem where that was refused, for then somebody is signed in still. */
   async signOut() {
+    const leave = () => data(api.POST('/api/v1/auth/logout'));
     try {
-      await data(api.POST('/api/v1/auth/logout'));
-    } finally {
-      this.#forget();
+      await leave();
+    } catch (error) {
+      const { code } = problemOf(error);
+      if (code !== 'unauthenticated' && code !== 'token_expired') throw error;
+      if (!(await this.renew())) return; // the login has ended by itself
+      await leave();
     }
+    this.#forget();
   }
 
   /** Renews the login; false where it has ended. A refresh token works once: one renewal at a time. */
