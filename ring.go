@@ -152,6 +152,13 @@ func (k *ringKeeper) say(err error) {
 }
 
 func (k *ringKeeper) step(ctx context.Context) error {
+	// First, whatever becomes of the file: others wait for what this node lacks
+	// for as long as they hear of it.
+	if time.Since(k.reported) >= reportEvery {
+		if err := k.report(ctx); err != nil {
+			return err
+		}
+	}
 	if k.path != "" {
 		fresh, err := seal.ReadRing(k.path, k.private)
 		if err != nil {
@@ -161,11 +168,6 @@ func (k *ringKeeper) step(ctx context.Context) error {
 			if err := k.take(ctx, fresh); err != nil {
 				return err
 			}
-		}
-	}
-	if time.Since(k.reported) >= reportEvery {
-		if err := k.report(ctx); err != nil {
-			return err
 		}
 	}
 	return k.comeToFront(ctx)
