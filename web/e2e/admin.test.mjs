@@ -100,6 +100,8 @@ scene('rules are tried out, refused at their field, saved, and not lost to anoth
 
 scene('a user is made, changed and deleted, and a key is shown once', async (s) => {
   const page = await open(s, '/admin/users', refusals);
+  await button(page, 'New user').waitFor();
+  await mustBeAccessible(page, 'users');
   await button(page, 'New user').click();
   const form = page.getByRole('dialog');
   await form.getByLabel('Name').fill('Till');
