@@ -110,6 +110,13 @@ scene('two attendants: what one does is at the other’s desk, and each is told 
   await a.getByText('Paused: people may join, but nobody can be called.').waitFor();
   await mustBeAccessible(a, 'a paused queue');
   await admin.call('PATCH', '/queues/passports', { status: 'open' });
+
+  // What somebody else has gone on with is not taken from them.
+  await offers(b, 'Start');
+  await b.keyboard.press('Alt+c');
+  await button(b, 'Undo').waitFor();
+  await admin.call('POST', `/queues/passports/tickets/${third.id}/requeue`, { position: 1 });
+  await button(b, 'Undo').waitFor({ state: 'detached' });
 });
 
 scene('search finds by number and by name, wherever the ticket is', async (s) => {

@@ -7,7 +7,7 @@ import type { QueueView } from '../lib/queue.svelte';
 import { session } from '../lib/session.svelte';
 import type { CommandName, Queue, QueueEvent, Ticket } from '../lib/types';
 import { Choice } from './choice.svelte';
-import { before, hasWayBack, wayBack, type Step, type Undoable } from './undo';
+import { before, hasWayBack, own, stands, wayBack, type Step, type Undoable } from './undo';
 
 /** Where somebody looks who did a thing: there the answer is shown. */
 export type Place = 'hand' | 'line' | 'dialog';
@@ -146,7 +146,13 @@ export class Desk {
   async undo() {
     const step = this.notice?.step;
     if (!step || this.off) return;
-    const line = this.views.find((v) => v.id === step.queue)?.waiting ?? [];
+    const view = this.views.find((v) => v.id === step.queue);
+    const now = view && [...view.waiting, ...view.active, ...view.held].find((o) => o.id === step.ticket);
+    if (!view || !stands(step, now, this.me)) {
+      this.notice = null;
+      return;
+    }
+    const line = view.waiting;
     for (const [command, args] of wayBack(step, line.filter((o) => o.id !== step.ticket))) {
       if (!(await this.act(step.queue, command, args, 'hand'))) return;
     }
@@ -175,6 +181,8 @@ export class Desk {
     if (!e.event.startsWith('ticket.')) return;
     const ticket = e.data as Ticket;
     if (this.subject?.id === ticket.id) this.subject = ticket;
+    const { notice } = this;
+    if (notice?.step?.ticket === ticket.id && !own(notice.step, e.by, this.me, ticket.state)) this.notice = { ...notice, step: null };
     if (this.#own.has(ticket.id) && e.by !== this.me && e.event !== 'ticket.updated') {
       this.tell(t.console.elsewhere[ticket.state](ticket.number));
     }

@@ -19,6 +19,21 @@ export function before(ticket: Ticket, waiting: Ticket[]): Was {
   return { state: ticket.state, position: i + 1, next: i < 0 ? null : (waiting[i + 1]?.id ?? null) };
 }
 
+/** The state in which a step leaves a ticket. */
+const left: Record<Undoable, Ticket['state']> = {
+  complete: 'completed', no_show: 'no_show', remove: 'removed', hold: 'held', move: 'waiting', requeue: 'waiting', enqueue: 'waiting',
+};
+
+/** Whether an event may be a step's own; any other on its ticket means that somebody has gone on with it. */
+export const own = (step: Step, by: string | null, me: string, state: Ticket['state']) => by === me && state === left[step.did];
+
+/** Whether a ticket, as it is in its queue now, stands where a step left it, or where it was if that is not shown yet. */
+export function stands({ did, was }: Step, now: Ticket | undefined, me: string): boolean {
+  if (!now) return true; // it has ended, as after most steps
+  if ((now.state === 'called' || now.state === 'serving') && now.attendant !== me) return false;
+  return now.state === left[did] || now.state === was.state;
+}
+
 /** Whether a step has a way back: a call that was put back in line would have to be called again. */
 export const hasWayBack = (did: Undoable, was: Was) => did !== 'requeue' || was.state === 'held';
 
