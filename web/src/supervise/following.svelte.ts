@@ -18,6 +18,8 @@ export class Following implements Acting {
 
   get downSince() { return this.#live.up ? null : (this.#live.downSince ?? Date.now()); }
 
+  statusOf(queue: string) { return queue === this.#view.id ? this.#view.fields?.status : undefined; }
+
   get row(): Row | null {
     const { fields, waiting, active, held, id } = this.#view;
     if (!fields) return null;

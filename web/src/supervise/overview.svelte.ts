@@ -13,6 +13,8 @@ export interface Acting {
   /** Since when what is shown may be old, or null. */
   readonly downSince: number | null;
   give(row: Row, status: Status): Promise<void>;
+  /** A queue's status as it is known now. */
+  statusOf(queue: string): Status | undefined;
 }
 
 export interface Done { row: Row; status: Status; before: Status; problem: Problem | null }
@@ -28,6 +30,8 @@ export class Overview implements Acting {
   rows = $derived((this.poll.value ?? []).map((r) => ({ ...r, status: this.#given[r.id] ?? r.status })));
 
   get downSince() { return this.poll.downSince; }
+
+  statusOf(queue: string) { return this.rows.find((r) => r.id === queue)?.status; }
 
   async give(row: Row, status: Status) {
     this.busy = true;
