@@ -51,10 +51,12 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   await page.keyboard.press('Alt+n');
   await atHand(page, first);
   await said(page, `${first.number} is called to desk 1.`);
+  await offers(page, 'Start');
   await page.keyboard.press('Alt+s');
   await shows(page, 'being served');
   await mustBeAccessible(page, 'the console with a ticket at hand');
   await page.getByLabel('Result (optional)').fill('Issued');
+  await offers(page, 'Complete');
   await page.keyboard.press('Alt+c');
   await shows(page, `${first.number} is completed.`);
   assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).outcome, 'Issued');
@@ -170,6 +172,7 @@ scene('keys can be switched off, and the desk is remembered', async (s) => {
   await page.getByLabel('Keys').selectOption('plain');
   await page.getByLabel('Result (optional)').pressSequentially('sc');
   await button(page, 'Start').focus();
+  await offers(page, 'Start');
   await page.keyboard.press('s');
   await offers(page, 'Complete');
   await page.keyboard.press('c');

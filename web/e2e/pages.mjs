@@ -27,7 +27,7 @@ export async function openConsole(s, { desk, queues, ...options }) {
 /** Waits until the last command is answered and this is the next thing to do: then its key means it. */
 export const offers = (page, name) => page.waitForFunction((n) =>
   document.querySelector('button.big')?.textContent.trim().startsWith(n) &&
-  [...document.querySelectorAll('[aria-keyshortcuts]:not(.big)')].every((b) => b.ariaDisabled !== 'true'), name);
+  [...document.querySelectorAll('button[aria-keyshortcuts]')].every((b) => b.ariaDisabled !== 'true'), name);
 
 export const button = {
   callNext: (page) => page.getByRole('button', { name: 'Call next' }),
