@@ -49,14 +49,17 @@ export class Holder {
   /** Leaves the line; asked again after a lost answer it is the same wish. */
   async leave() {
     this.leaving = true;
+    this.left = false;
     this.trouble = null;
     this.#leaveKey ||= key();
     try {
       const params = { path: { token: this.token }, header: { 'Idempotency-Key': this.#leaveKey } };
       this.ticket = await data(api.DELETE('/api/v1/public/tickets/{token}', { params }));
       this.left = true;
+      this.#leaveKey = ''; // it can be brought back, and left again
     } catch (error) {
       this.trouble = problemOf(error).code;
+      if (this.trouble === 'ticket_not_waiting') this.#leaveKey = '';
     } finally {
       this.leaving = false;
     }
