@@ -18,6 +18,12 @@ scene('a kiosk gives one ticket for a double tap and a lost answer, prints it, a
   const page = await s.open({ url, path: '/checkin/passports,photos?kiosk=1', allow: away });
   await page.evaluate(() => { window.print = () => { window.printed = (window.printed ?? 0) + 1; }; });
   await mustBeAccessible(page, 'the kiosk’s queues');
+  let refused = 0;
+  await page.route('**/public/queues/photos', (route) => { refused++; return route.fulfill({ status: 503 }); });
+  await page.evaluate(() => { dispatchEvent(new Event('online')); }); // it looks at once, and soon again
+  await eventually('one queue has no answer twice', () => refused > 1);
+  for (const name of [/The passports/, /The photos/]) assert.ok(await page.getByRole('button', { name }).isEnabled());
+  await page.unroute('**/public/queues/photos');
   await page.getByRole('button', { name: 'Deutsch' }).click();
   await page.getByRole('button', { name: /The passports/ }).click();
   await mustBeAccessible(page, 'the kiosk’s services');
@@ -128,6 +134,8 @@ scene('each refusal has its sentence', async (s) => {
   const hidden = await s.open({ url, path: '/checkin/hidden', view: phone, allow: [missing] });
   await shows(hidden, 'You cannot check in here.');
   const full = await s.open({ url, path: '/checkin/full', view: phone, allow: [/status of 409/, ...away] });
+  await full.getByText('Add your name').click();
+  await full.getByLabel('Name').fill('Ada Marsh');
   await full.getByRole('button', { name: 'Take a ticket' }).click();
   await shows(full, 'The line is full just now.');
   await mustBeAccessible(full, 'a full queue');
@@ -135,8 +143,10 @@ scene('each refusal has its sentence', async (s) => {
   await full.getByRole('button', { name: 'Take a ticket' }).waitFor();
   await full.context().setOffline(true);
   await shows(full, 'This page tries again by itself.');
+  assert.ok(await full.getByRole('button', { name: 'Take a ticket' }).isDisabled());
   await full.context().setOffline(false);
-  await full.getByRole('button', { name: 'Take a ticket' }).waitFor();
+  await eventually('a ticket can be taken', () => full.getByRole('button', { name: 'Take a ticket' }).isEnabled());
+  assert.equal(await full.getByLabel('Name').inputValue(), 'Ada Marsh', 'what was written is gone');
 });
 
 scene('too many check-ins from one address are asked to wait', async (s) => {

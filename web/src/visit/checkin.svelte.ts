@@ -25,13 +25,14 @@ export class CheckIn {
   readonly ids: string[];
   /** Those that are there for everybody; null until it is known. */
   queues = $state.raw<PublicQueue[] | null>(null);
-  /** There was no answer when the queues were looked at last. */
+  /** There was no answer of any queue when they were looked at last. */
   lost = $state(false);
   busy = $state(false);
   trouble = $state<Problem['code'] | null>(null);
   made = $state.raw<CheckedIn | null>(null);
   /** Something was asked for whose answer is not known: nothing else can be, until that is clear or given up. */
   asked = $state.raw<Asked | null>(null);
+  readonly #known = new Map<string, PublicQueue>();
   readonly #keep: boolean;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
@@ -54,22 +55,23 @@ export class CheckIn {
     clearTimeout(this.#timer);
   }
 
-  /** Looks at the queues, now and from time to time. */
+  /** Looks at the queues, now and from time to time; one without an answer stays as it was. */
   async look() {
     clearTimeout(this.#timer);
-    try {
-      const found = await Promise.all(this.ids.map((queue) =>
-        data(api.GET('/api/v1/public/queues/{queue}', { params: { path: { queue } } })).catch((e: unknown) => {
-          if (problemOf(e).code === 'queue_not_found') return null;
-          throw e;
-        })));
-      this.queues = found.filter((q) => q !== null);
-      this.lost = false;
-    } catch {
-      this.lost = true;
-    }
+    let failed = 0;
+    await Promise.all(this.ids.map(async (queue) => {
+      try {
+        this.#known.set(queue, await data(api.GET('/api/v1/public/queues/{queue}', { params: { path: { queue } } })));
+      } catch (error) {
+        if (problemOf(error).code === 'queue_not_found') this.#known.delete(queue);
+        else failed++;
+      }
+    }));
+    const found = this.ids.flatMap((id) => this.#known.get(id) ?? []);
+    this.lost = failed === this.ids.length || (failed > 0 && found.length === 0);
+    if (!this.lost) this.queues = found;
     clearTimeout(this.#timer);
-    if (!this.#closed) this.#timer = setTimeout(() => void this.look(), this.lost ? lookAgain : lookEvery);
+    if (!this.#closed) this.#timer = setTimeout(() => void this.look(), failed > 0 ? lookAgain : lookEvery);
   }
 
   /** Asks for a ticket. A second press while the first has no answer does nothing. */
