@@ -36,9 +36,13 @@ type erasureRow struct {
 
 func (erasureRow) TableName() string { return "erasures" }
 
+// notByOlder is the done_ms of one by a visit that is not done. Nodes of before
+// such were asked for look for 0: they would find no tags, and end it undone.
+const notByOlder = -1
+
 func (r erasureRow) erasure() Erasure {
 	e := Erasure{
-		ID: r.ID, MadeAt: fromMillis(r.MadeMs), MadeBy: r.MadeBy, DoneAt: fromMillis(r.DoneMs), History: r.History, Tickets: r.Tickets,
+		ID: r.ID, MadeAt: fromMillis(r.MadeMs), MadeBy: r.MadeBy, DoneAt: fromMillis(max(r.DoneMs, 0)), History: r.History, Tickets: r.Tickets,
 	}
 	if len(r.Visit) > 0 {
 		e.Visit = r.Visit
@@ -52,6 +56,9 @@ func (r erasureRow) erasure() Erasure {
 // AddErasure keeps one to be done.
 func (d *Directory) AddErasure(ctx context.Context, e Erasure) error {
 	row := erasureRow{ID: e.ID, Tags: append([]byte{}, slices.Concat(e.Tags...)...), Visit: append([]byte{}, e.Visit...), MadeMs: millis(e.MadeAt), MadeBy: e.MadeBy}
+	if len(e.Visit) > 0 {
+		row.DoneMs = notByOlder
+	}
 	return d.write(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error })
 }
 
@@ -67,7 +74,7 @@ func (d *Directory) Erasure(ctx context.Context, id string) (Erasure, error) {
 // PendingErasures gives those that are not done, the oldest first.
 func (d *Directory) PendingErasures(ctx context.Context, limit int) ([]Erasure, error) {
 	var rows []erasureRow
-	if err := d.read(ctx).Where("done_ms = 0").Order("made_ms, id").Limit(clampLimit(limit)).Find(&rows).Error; err != nil {
+	if err := d.read(ctx).Where("done_ms <= 0").Order("made_ms, id").Limit(clampLimit(limit)).Find(&rows).Error; err != nil {
 		return nil, d.fail(err)
 	}
 	erasures := make([]Erasure, len(rows))

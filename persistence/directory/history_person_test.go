@@ -216,9 +216,18 @@ func testErasureOfVisit(t *testing.T, open opener) {
 	if pending, err := d.PendingErasures(ctx, 10); err != nil || len(pending) != 1 || !bytes.Equal(pending[0].Visit, visit[:]) || len(pending[0].Tags) != 0 {
 		t.Errorf("%+v, %v", pending, err)
 	}
+	var seen int64 // by a node that knows of no visits
+	check(t, d.read(ctx).Model(&erasureRow{}).Where("done_ms = 0").Count(&seen).Error)
+	if seen != 0 {
+		t.Error("an older node would end it")
+	}
 	check(t, d.AdvanceErasure(ctx, "e", 2, 0, true))
-	if e, err := d.Erasure(ctx, "e"); err != nil || e.Visit != nil {
+	if e, err := d.Erasure(ctx, "e"); err != nil || e.Visit != nil || !e.DoneAt.IsZero() {
 		t.Errorf("%+v, %v", e, err)
+	}
+	check(t, d.EndErasure(ctx, "e"))
+	if pending, err := d.PendingErasures(ctx, 10); err != nil || len(pending) != 0 {
+		t.Errorf("%+v, %v", pending, err)
 	}
 }
 
