@@ -157,6 +157,11 @@ func rowOf(id string, v *messages.View) directory.QueueRow {
 		ID: id, Version: v.Version, Epoch: v.Epoch, Status: queue.Status(v.Status).String(),
 		Waiting: int64(v.Waiting), Active: int64(v.Active), UpdatedAt: time.UnixMilli(v.LastAt),
 	}
+	// An older node does not tell of the line: what is known of it stays, and the
+	// queue is described again at the next start.
+	if v.Called+v.Serving != v.Active || v.Waiting > 0 && v.WaitingSince == 0 {
+		row.Line = nil
+	}
 	if v.Problem != nil { // that there is no such queue
 		row.Deleted = true
 		return row

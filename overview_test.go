@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"nowserving/messages"
 	"nowserving/persistence/directory"
 )
 
@@ -66,4 +67,21 @@ func TestOverviewFollows(t *testing.T) {
 	began := time.Now()
 	eventually(t, "the overview follows", shows)
 	t.Log("it followed after", time.Since(began))
+}
+
+// What an older node tells of a queue is not taken for an empty line.
+func TestLineOfOlderNode(t *testing.T) {
+	for want, views := range map[bool][]*messages.View{
+		true: {
+			{Version: 9}, {Version: 9, Waiting: 1, WaitingSince: 5}, {Version: 9, Active: 3, Called: 1, Serving: 2},
+			{Version: 9, Problem: &messages.Problem{Code: "queue_not_found"}},
+		},
+		false: {{Version: 9, Waiting: 1}, {Version: 9, Active: 3}, {Version: 9, Waiting: 1, WaitingSince: 5, Active: 1}},
+	} {
+		for _, v := range views {
+			if row := rowOf("a", v); (row.Line != nil) != want || row.Version != 9 {
+				t.Errorf("%v gives %+v", v, row)
+			}
+		}
+	}
 }
