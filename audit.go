@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,7 +17,11 @@ import (
 type auditStore struct{ d *directory.Directory }
 
 func (a auditStore) AddAudit(ctx context.Context, e gateway.AuditEntry) error {
-	return adapted(a.d.AddAudit(ctx, directory.AuditEntry(e)))
+	err := a.d.AddAudit(ctx, directory.AuditEntry(e))
+	if errors.Is(err, directory.ErrInvalid) {
+		return fmt.Errorf("%w: %w", gateway.ErrRefused, err)
+	}
+	return adapted(err)
 }
 
 func (a auditStore) ListAudit(ctx context.Context, f gateway.AuditFilter, after *gateway.AuditPlace, limit int) ([]gateway.AuditEntry, *gateway.AuditPlace, error) {

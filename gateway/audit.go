@@ -58,12 +58,16 @@ type AuditPlace struct {
 
 // AuditStore keeps the log.
 type AuditStore interface {
-	// AddAudit keeps an entry; one that is kept already is no error.
+	// AddAudit keeps an entry; one that is kept already is no error. It fails with
+	// ErrRefused for one that does not fit; anything else may pass.
 	AddAudit(ctx context.Context, e AuditEntry) error
 	// ListAudit gives entries behind a place, or from the newest on where it is
 	// nil, the newest first; next is nil where no more follow.
 	ListAudit(ctx context.Context, f AuditFilter, after *AuditPlace, limit int) (entries []AuditEntry, next *AuditPlace, err error)
 }
+
+// ErrRefused: the store will not take an entry, however often it is asked.
+var ErrRefused = errors.New("gateway: refused by the store")
 
 // errBehind: others wait for the store already.
 var errBehind = errors.New("gateway: entries of the audit log wait")
@@ -137,7 +141,7 @@ func (l *AuditLog) catchUp(ctx context.Context) {
 		err := l.add(ctx, e.AuditEntry)
 		l.mu.Lock()
 		l.waiting = l.waiting[1:]
-		gone := err != nil && l.giveUp(&e)
+		gone := errors.Is(err, ErrRefused) && l.giveUp(&e)
 		switch {
 		case err == nil:
 			l.taken++

@@ -11,17 +11,22 @@ import (
 	"time"
 )
 
-// picky takes no entry of some actions, and none at all while it is away.
+// picky takes no entry of some actions, and none at all while it is away. It is
+// away each time that it is asked for one that is unlucky.
 type picky struct {
 	AuditStore
-	away  bool
-	never map[string]bool
-	taken []string
+	away    bool
+	unlucky string
+	never   map[string]bool
+	taken   []string
 }
 
 func (p *picky) AddAudit(_ context.Context, e AuditEntry) error {
-	if p.away || p.never[e.Action] {
-		return errors.New("not taken")
+	switch {
+	case p.away || e.Action == p.unlucky:
+		return errors.New("away")
+	case p.never[e.Action]:
+		return fmt.Errorf("%w: too long", ErrRefused)
 	}
 	p.taken = append(p.taken, e.Action)
 	return nil
@@ -77,6 +82,25 @@ func TestAuditEntryThatIsRefused(t *testing.T) {
 		if n := strings.Count(said.String(), "for the store refuses it\" user=\"\" key=\"\" action="+action+" "); n != 1 {
 			t.Errorf("%s is told of %d times: %s", action, n, said.String())
 		}
+	}
+}
+
+// An entry that meets a store that comes and goes at its worst waits on.
+func TestAuditEntryThatIsUnlucky(t *testing.T) {
+	t.Parallel()
+	store := &picky{unlucky: "good"}
+	l, ctx := NewAuditLog(store, slog.New(slog.DiscardHandler), time.Now), t.Context()
+	l.keep(ctx, AuditEntry{Action: "good"})
+	for range 5 * auditRefusals {
+		l.keep(ctx, AuditEntry{Action: "other"})
+		for range 3 {
+			l.catchUp(ctx)
+		}
+	}
+	store.unlucky = ""
+	l.catchUp(ctx)
+	if n := len(store.taken); n != 5*auditRefusals+1 || store.taken[n-1] != "good" {
+		t.Errorf("taken are %v", store.taken)
 	}
 }
 
