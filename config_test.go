@@ -90,6 +90,7 @@ var wrongStarts = []struct{ args, says string }{
 	{"demo now", `unexpected argument "now"`},
 	{"demo --http-addr nowhere", `--http-addr: "nowhere" is not of the form host:port`},
 	{"demo --http-addr 192.0.2.1:0", "--http-addr: listen tcp 192.0.2.1:0"},
+	{"demo --grpc-addr 0.0.0.0:9090", "--grpc-addr: 0.0.0.0:9090 is not loopback"},
 	{"demo --data-dir data", "flag provided but not defined: -data-dir"},
 	{"keys", "keys rotate is needed"},
 	{"keys rotate --data-dir /nonexistent", "--data-dir: "},

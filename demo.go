@@ -51,7 +51,10 @@ func readDemoConfig(args []string, getenv func(string) string) (Config, error) {
 		return c, err
 	}
 	c.AdminEmail, c.AdminPassword = defaultAdmin, demo.NewPassword()
-	return c, applySettings(&c, own, flags, getenv)
+	if err := applySettings(&c, own, flags, getenv); err != nil {
+		return c, err
+	}
+	return c, c.check()
 }
 
 // demo runs a node of sample queues with people who use them. Its data dir goes
