@@ -32,19 +32,19 @@ func TestAuditOfLooksIntoQueues(t *testing.T) {
 	if got := e.actions(entries); got != "" {
 		t.Fatalf("the log has %s", got)
 	}
-	for _, path := range []string{"/" + done, "/" + done + "/trail", "?state=completed", "?state=completed&limit=1"} {
+	for _, path := range []string{"/" + done, "/" + done + "/trail", "?state=completed&limit=1", "?state=completed", "?state=completed"} {
 		look("attendant", path)
 	}
 	look("integration", "/"+done)
 	looked := e.audited(entries)
 	text, err := json.Marshal(looked)
-	if err != nil || len(looked) != 3 || strings.Contains(string(text), "Lovelace") {
+	if err != nil || len(looked) != 4 || strings.Contains(string(text), "Lovelace") {
 		t.Fatalf("%s, %v", text, err)
 	}
 	for i, want := range []struct {
 		who  Level
 		what map[string]any
-	}{{Attendant, map[string]any{"ticket": done}}, {Attendant, map[string]any{"state": "completed", "tickets": 2.0}}, {Integration, map[string]any{"ticket": done}}} {
+	}{{Attendant, map[string]any{"ticket": done}}, {Attendant, map[string]any{"state": "completed", "tickets": 1.0}}, {Attendant, map[string]any{"state": "completed", "tickets": 2.0}}, {Integration, map[string]any{"ticket": done}}} {
 		details := looked[i]["details"].(map[string]any)
 		if looked[i]["target"] != "a" || looked[i]["user"] != e.id(want.who) || looked[i]["address"] != "127.0.0.1" || len(details) != len(want.what) {
 			t.Errorf("%v, want %v", looked[i], want)
@@ -60,7 +60,7 @@ func TestAuditOfLooksIntoQueues(t *testing.T) {
 		e.skew.Add(int64(lookEvery))
 		look("attendant", "/"+done)
 	}
-	if n := len(e.audited(entries)); n != 5 {
+	if n := len(e.audited(entries)); n != 6 {
 		t.Errorf("%d entries", n)
 	}
 	// A queue goes on while nothing can be written.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"unicode/utf8"
@@ -204,7 +205,7 @@ func (g *Gateway) pageOfTickets(ctx context.Context, who *Principal, from netip.
 		return nil, p
 	}
 	if state := queue.TicketState(list.States[0]); state.Finished() { // which stands alone in a list
-		what := state.String() + " " + list.Number + " " + string(list.After.GetId())
+		what := fmt.Sprint(state, " ", list.Number, " ", string(list.After.GetId()), " ", list.Limit, " ", len(view.Tickets))
 		g.auditLook(ctx, who, from, id, what, map[string]any{"state": state.String(), "tickets": len(view.Tickets)}, view.Tickets)
 	}
 	return view, nil
