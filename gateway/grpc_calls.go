@@ -291,8 +291,11 @@ func (queuesService) ListQueues(ctx context.Context, in *v1.ListQueuesRequest) (
 		config, status := row.shown()
 		out.Queues = append(out.Queues, protoQueue(row.ID, config, status, row.Version, uint32(row.Waiting), uint32(row.Active)))
 	}
+	for n := len(out.Queues); n > 1 && proto.Size(out) > maxGRPCPage; n = len(out.Queues) {
+		out.Queues, more = out.Queues[:n/2], true
+	}
 	if more {
-		out.Next = queueCursor(rows[len(rows)-1].ID)
+		out.Next = queueCursor(rows[len(out.Queues)-1].ID)
 	}
 	return out, nil
 }
