@@ -142,21 +142,23 @@ func (g *Gateway) linked(c *fiber.Ctx) (*messages.Placed, string, *problem) {
 	if !ok {
 		return nil, "", refused(queue.ErrTicketNotFound)
 	}
-	view, at := g.whereabouts(c.UserContext(), id, ticket, g.clientAddr(c))
-	if p := problemOf(view.Problem); p != nil {
-		return nil, "", p
-	}
-	return view.Tickets[0], at, nil
+	return g.whereabouts(c.UserContext(), id, ticket, g.clientAddr(c))
 }
 
 // whereabouts reads a ticket where it is by now. A queue forgets a day later that it
 // was transferred; then the history tells where it went. Whoever asks for many
 // that are nowhere is not looked for there.
-func (g *Gateway) whereabouts(ctx context.Context, id string, ticket []byte, from netip.Addr) (*messages.View, string) {
+func (g *Gateway) whereabouts(ctx context.Context, id string, ticket []byte, from netip.Addr) (*messages.Placed, string, *problem) {
 	for hops := 0; ; hops++ {
 		view, at := actors.Follow(ctx, g.queues.Read, id, ticket)
-		if view.Problem.GetCode() != string(queue.TicketNotFound) || hops == maxForgotten || g.misses.wait(from) > 0 {
-			return view, at
+		if view.Problem == nil {
+			return view.Tickets[0], at, nil
+		}
+		if view.Problem.Code != string(queue.TicketNotFound) || hops == maxForgotten {
+			return nil, at, problemOf(view.Problem)
+		}
+		if wait := g.misses.wait(from); wait > 0 {
+			return nil, at, tooFast("Too many tickets were asked for that are not there.", wait)
 		}
 		look, cancel := context.WithTimeout(ctx, directoryTimeout)
 		row, err := g.options.People.HistoryOf(look, [16]byte(ticket))
@@ -164,10 +166,10 @@ func (g *Gateway) whereabouts(ctx context.Context, id string, ticket []byte, fro
 		switch {
 		case errors.Is(err, ErrNotFound), err == nil && row.Ticket.State != messages.TicketState_TICKET_STATE_TRANSFERRED:
 			g.misses.count(from)
-			return view, at
+			return nil, at, problemOf(view.Problem)
 		case err != nil:
 			g.log.Warn("where a ticket went cannot be read", "queue", id, "error", err)
-			return &messages.View{Problem: &messages.Problem{Code: string(queue.Unavailable), Detail: "Where the ticket went cannot be read just now."}}, at
+			return nil, at, unavailable("Where the ticket went cannot be read just now.")
 		}
 		id, ticket = row.Ticket.TransferQueue, row.Ticket.TransferredTo
 	}

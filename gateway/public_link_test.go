@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 	"time"
 
+	"nowserving/actors"
 	"nowserving/actors/queue"
 )
 
@@ -51,6 +53,18 @@ func TestLinkOutlivesItsQueuesMemory(t *testing.T) {
 	e.link(token).want(404, "ticket_not_found")
 	history("a", first, "b", second)
 	e.link(token).want(404, "ticket_not_found") // where it went from there is not known
+	for range missesOfAddress {
+		e.gateway.misses.count(netip.MustParseAddr("127.0.0.1"))
+	}
+	if r := e.link(token).want(429, "rate_limited"); r.header.Get("Retry-After") == "" {
+		t.Error("not told when to come back")
+	}
+	hasty := e.dial()
+	hasty.send(map[string]any{"type": "auth", "token": token})
+	if code := hasty.closed(); code != int(actors.CloseGoingAway) {
+		t.Errorf("closed with %d", code)
+	}
+	e.skew.Add(int64(time.Minute))
 	history("b", second, "c", third)
 	if r := e.link(token).want(200, ""); r.str("queue") != "c" || r.str("id") != third || r.json["position"] != 1.0 {
 		t.Errorf("%s", r.body)

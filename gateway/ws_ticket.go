@@ -37,9 +37,9 @@ func (s *liveSession) hold(token string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
-	view, at := s.live.g.whereabouts(ctx, queueID, ticket, s.from)
-	switch p := problemOf(view.Problem); {
-	case p != nil && p.status() >= 500:
+	found, at, p := s.live.g.whereabouts(ctx, queueID, ticket, s.from)
+	switch {
+	case p != nil && (p.status() >= 500 || p.Code == codeRateLimited):
 		s.out.Write(refusalFrame(nil, p))
 		s.end(actors.CloseGoingAway, "The ticket cannot be read here just now.")
 		return
@@ -50,7 +50,6 @@ func (s *liveSession) hold(token string) {
 	s.ticket = ticket
 	s.live.registry.loggedIn(s)
 	s.out.Write(readyFrame(s.id, nil, time.Time{}))
-	found := view.Tickets[0]
 	s.out.Watch(actors.Watch{
 		Ticket: queue.TicketID(ticket), Queue: at, ID: found.Ticket.Id, Frame: frames{&s.live.g.renderer}.Ticket(at, found),
 	})
