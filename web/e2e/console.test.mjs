@@ -54,9 +54,9 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   await offers(page, 'Start');
   await page.keyboard.press('Alt+s');
   await shows(page, 'being served');
+  await offers(page, 'Complete');
   await mustBeAccessible(page, 'the console with a ticket at hand');
   await page.getByLabel('Result (optional)').fill('Issued');
-  await offers(page, 'Complete');
   await page.keyboard.press('Alt+c');
   await shows(page, `${first.number} is completed.`);
   assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).outcome, 'Issued');
@@ -149,6 +149,14 @@ scene('a ticket is added at the desk, on a phone', async (s) => {
   await page.getByRole('list', { name: 'Line' }).getByText('Ana Souza').waitFor();
   const [ticket] = await waiting('passports');
   assert.deepEqual([ticket.service, ticket.priority, ticket.customer.name], ['Collection', 5, 'Ana Souza']);
+  // A change here leaves alone what somebody else changes meanwhile.
+  await row(page, ticket).getByRole('button', { name: 'Ana Souza' }).click();
+  await dialog.getByRole('button', { name: 'Change' }).click();
+  await dialog.getByLabel('Name').fill('Ana Lima');
+  await admin.call('PATCH', `/queues/passports/tickets/${ticket.id}`, { service: 'Renewal' });
+  await button(page, 'Save').click();
+  await page.getByRole('list', { name: 'Line' }).getByText('Ana Lima').waitFor();
+  assert.equal((await waiting('passports'))[0].service, 'Renewal');
   await button(page, 'Call next').click();
   await button(page, 'Start').click();
   await button(page, 'Complete').click();
