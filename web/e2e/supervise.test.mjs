@@ -102,8 +102,23 @@ scene('finished tickets are searched, read on, told of and downloaded', async (s
   await page.getByRole('button', { name: 'Search' }).click();
   await shows(page, 'Nothing to show.');
   assert.match(page.url(), /outcome=something/);
+  await admin.call('PATCH', '/queues/lab', { timezone: 'Asia/Kolkata' });
   await page.reload();
   await shows(page, 'Nothing to show.');
+
+  // Of one queue the times are its own: an hour from now by UTC is hours ago there.
+  await page.getByRole('button', { name: 'Clear' }).click();
+  await rows.first().waitFor();
+  await page.getByLabel('Queue').fill('lab');
+  await shows(page, 'Times of Asia/Kolkata.');
+  const soon = new Date(Date.now() + 3_600_000).toISOString().slice(0, 16);
+  await page.getByLabel('Until').fill(soon);
+  await page.getByRole('button', { name: 'Search' }).click();
+  await shows(page, 'Nothing to show.');
+  await page.getByLabel('Until').fill('');
+  await page.getByLabel('From').fill(soon);
+  await page.getByRole('button', { name: 'Search' }).click();
+  await rows.first().waitFor();
 });
 
 scene('a wrong filter is said at its field, and another’s queue is not there', async (s) => {

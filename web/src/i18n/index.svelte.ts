@@ -103,9 +103,9 @@ export const number = (n: number) => numbers('', {}).format(n);
 export const time = (at: string | number) =>
   new Intl.DateTimeFormat(language.region, { hour: '2-digit', minute: '2-digit' }).format(new Date(at));
 
-/** A day and a time of day. */
-export const moment = (at: string | number) =>
-  new Intl.DateTimeFormat(language.region, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(at));
+/** A day and a time of day, by the clock of a time zone or of this device. */
+export const moment = (at: string | number, zone?: string) =>
+  new Intl.DateTimeFormat(language.region, { dateStyle: 'medium', timeStyle: 'short', timeZone: zone }).format(new Date(at));
 
 /** A span of time in minutes, or in hours and minutes; below a minute as less than one. */
 export function span(ms: number): string {
