@@ -124,7 +124,8 @@ scene('two attendants: what one does is at the other’s desk, and each is told 
 scene('search finds by number and by name, wherever the ticket is', async (s) => {
   const all = await fill('passports', Array.from({ length: 60 }, (_, i) => ({ customer: { name: i === 50 ? 'Jürgen Müller' : `Person ${i}` } })));
   await admin.call('POST', `/queues/passports/tickets/${all[50].id}/hold`, {});
-  const page = await sit(s, { as: ada }, '1', 'Passports');
+  await fill('residence', [{ customer: { name: 'Zoë Quill' } }]);
+  const page = await sit(s, { as: ada }, '1', 'Passports', 'Residence');
   await page.keyboard.press('Alt+f');
   await page.keyboard.type('muller');
   const found = page.getByRole('list', { name: 'Found' });
@@ -134,6 +135,9 @@ scene('search finds by number and by name, wherever the ticket is', async (s) =>
   await page.keyboard.type(all[41].number.toLowerCase());
   await found.getByText('Person 41').waitFor();
   await page.getByRole('status').filter({ hasText: '1 ticket found' }).waitFor({ state: 'attached' });
+  await page.keyboard.press('Escape');
+  await page.keyboard.type('zoe');
+  await found.locator('li', { hasText: 'Zoë Quill' }).getByText('Residence').waitFor();
 });
 
 scene('a ticket is added at the desk, on a phone', async (s) => {
