@@ -128,10 +128,11 @@ scene('a board without connection says so, blanks its calls, and hears on its re
  * name for its entry, whose file comes when it is let.
  */
 async function deploy(entry, next) {
-  const state = { later: false, file: false, looked: 0 };
+  const state = { later: false, file: false, looked: 0, pages: 0 };
   const sockets = new Set();
   const host = { host: '127.0.0.1', port: new URL(url).port };
   const front = http.createServer((request, answer) => {
+    if (request.url === '/display' && request.headers['sec-fetch-dest'] === 'empty') state.pages++;
     if (request.url === next) {
       if (request.headers['sec-fetch-dest'] !== 'script') state.looked++; // before it would load it
       if (!state.file) { answer.writeHead(404).end(); return; }
@@ -193,6 +194,14 @@ scene('a board takes the program that its server has by now, when all of it is t
     front.cut();
     await eventually('it runs the new program', async () => (await running().catch(() => '')) === next);
     await hero(page).getByText(number).waitFor();
+    front.state.later = false; // a node that is still the old one answers
+    for (let i = 0; i < 2; i++) {
+      const before = front.state.pages;
+      front.cut();
+      await eventually('it has looked again', () => front.state.pages > before);
+    }
+    await hero(page).getByText(number).waitFor();
+    assert.equal(await running(), next, 'it went back to the program that it had left');
   } finally {
     front.close();
   }

@@ -3,7 +3,7 @@ import { untrack } from 'svelte';
 import { api } from '../lib/api';
 import { now } from '../lib/clock.svelte';
 import { Live } from '../lib/live.svelte';
-import { newer } from '../lib/program';
+import { newer, takeOver } from '../lib/program';
 import type { QueueView } from '../lib/queue.svelte';
 import { session } from '../lib/session.svelte';
 import type { Ticket } from '../lib/types';
@@ -117,11 +117,14 @@ export class Board {
   /** Takes over the program that the server has by now, when nothing is being said. */
   async #renew() {
     if (!(await newer())) return;
-    while (!this.#announcer.idle) await new Promise((done) => setTimeout(done, 1000));
+    do {
+      while (!this.#announcer.idle) await new Promise((done) => setTimeout(done, 1000));
+      if (!(await newer())) return; // that server may be leaving by now
+    } while (!this.#announcer.idle);
     if (!this.#right) return;
     const heard: Heard = { at: now(), calls: [...this.#calls] };
     sessionStorage.setItem(place, JSON.stringify(heard));
-    location.reload();
+    takeOver();
   }
 
   #recall() {

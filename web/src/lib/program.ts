@@ -2,6 +2,9 @@
 const patience = 10_000;
 const again = 5_000; // from one look whether the server is back to the next
 
+const stay = 15 * 60_000; // away from a program that was left
+const place = 'programs-left'; // in sessionStorage
+
 const entry = document.querySelector<HTMLScriptElement>('script[type=module]')?.getAttribute('src');
 
 const ask = (path: string) => fetch(path, { cache: 'no-cache', signal: AbortSignal.timeout(patience) });
@@ -18,10 +21,24 @@ export async function newer(): Promise<boolean> {
     const text = page.ok ? await page.text() : '';
     const files: string[] = text.match(/\/assets\/[\w.-]+/g) ?? [];
     if (!entry || files.length === 0 || files.includes(entry)) return false;
+    const lately = left();
+    if (files.some((f) => f in lately)) return false;
     return (await Promise.all(files.map(ask))).every((f) => f.ok);
   } catch {
     return false;
   }
+}
+
+/** The entries of the programs that were left lately, and when: old and new nodes may take turns behind one address. */
+function left(): Record<string, number> {
+  const all = Object.entries(JSON.parse(sessionStorage.getItem(place) ?? '{}') as Record<string, number>);
+  return Object.fromEntries(all.filter(([, at]) => Math.abs(Date.now() - at) < stay));
+}
+
+/** Goes over to the program that newer() has found. */
+export function takeOver() {
+  sessionStorage.setItem(place, JSON.stringify({ ...left(), [entry!]: Date.now() }));
+  location.reload();
 }
 
 /** Loads the page anew when the server answers: never before, or the browser's own page of errors stays on the wall. */
