@@ -1,7 +1,7 @@
 import { untrack } from 'svelte';
 
 import { api } from '../lib/api';
-import { now } from '../lib/clock.svelte';
+import { hearEvent, now } from '../lib/clock.svelte';
 import { Live } from '../lib/live.svelte';
 import { newer, takeOver } from '../lib/program';
 import type { QueueView } from '../lib/queue.svelte';
@@ -50,6 +50,7 @@ export class Board {
     this.views = config.queues.map((q) => this.live.follow(q));
     this.#announcer = announcer((c) => this.calls.some((o) => o.ticket === c.ticket && o.calls === c.calls && o.serving === c.serving));
     this.#stops = this.views.map((v) => v.listen((e) => {
+      hearEvent(e.at);
       if (e.event !== 'ticket.called' && e.event !== 'ticket.recalled') return;
       const t = e.data as Ticket;
       this.#at.set(t.id, Date.parse(e.at));

@@ -7,6 +7,12 @@ export function hearTime(date: string | null) {
   if (Math.abs(off - behind) > 1500) behind = off;
 }
 
+/** Learns from a live event that it is that late at least. */
+export function hearEvent(at: string) {
+  const off = Date.parse(at) - Date.now();
+  if (off > behind) behind = off;
+}
+
 /** The server's time, in milliseconds since 1970. */
 export const now = () => Date.now() + behind;
 

@@ -1,3 +1,5 @@
+import { hearTime } from './clock.svelte';
+
 /** How long the server is given for a file. */
 const patience = 10_000;
 const again = 5_000; // from one look whether the server is back to the next
@@ -7,7 +9,12 @@ const place = 'programs-left'; // in sessionStorage
 
 const entry = document.querySelector<HTMLScriptElement>('script[type=module]')?.getAttribute('src');
 
-const ask = (path: string) => fetch(path, { cache: 'no-cache', signal: AbortSignal.timeout(patience) });
+/** A board with a key may ask for nothing else in weeks: the server's time is learnt here too. */
+async function ask(path: string) {
+  const answer = await fetch(path, { cache: 'no-cache', signal: AbortSignal.timeout(patience) });
+  hearTime(answer.headers.get('Date'));
+  return answer;
+}
 
 /**
  * Whether the server has another program than the one that runs here, and can
