@@ -85,11 +85,21 @@ scene('a phone follows its ticket: place, call, transfer, leaving', async (s) =>
 
   await admin.call('POST', `/queues/desk-a/tickets/${mine.id}/transfer`, { queue: 'desk-b' });
   await shows(page, 'You are now in the line Second line. You keep your number.');
+  const [moved] = await waiting('desk-b'); // as another ticket
   await page.getByRole('button', { name: 'Leave the line' }).click();
   await mustBeAccessible(page, 'the question before leaving');
   await page.getByRole('button', { name: 'Yes, leave the line' }).click();
   await shows(page, 'You have left the line.');
   assert.deepEqual(await waiting('desk-b'), []);
+  // A look at the ticket comes once a second: on hold it surely is another than before.
+  for (const to of ['requeue', 'hold']) await admin.call('POST', `/queues/desk-b/tickets/${moved.id}/${to}`, {});
+  await shows(page, 'Your ticket is on hold.');
+  await admin.call('POST', `/queues/desk-b/tickets/${moved.id}/requeue`, {});
+  await shows(page, 'You are next.');
+  await page.getByRole('button', { name: 'Leave the line' }).click();
+  await page.getByRole('button', { name: 'Yes, leave the line' }).click();
+  await shows(page, 'You have left the line.');
+  assert.deepEqual(await waiting('desk-b'), [], 'the second wish to leave was taken for the first');
 });
 
 scene('a ticket’s page says that it is not live, comes back by itself with what was missed, and knows an unknown ticket', async (s) => {
