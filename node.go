@@ -328,6 +328,7 @@ func (n *Node) serve() {
 	run("news", n.announcer.Run)
 	run("audit log", n.audit.Run)
 	run("access", n.gateway.FollowAccess)
+	run("logins", n.gateway.EndLogins)
 	run("data keys", n.sealer.Run)
 	for _, k := range n.ringKeepers {
 		run("key ring", k.Run)

@@ -36,6 +36,7 @@ type Auth struct {
 	asking    chan struct{} // has room for those who ask for API keys at once
 	throttle  *throttle
 	attempts  Attempts
+	unended   chan lateEnd
 	seen      *tokenCache
 	ended     *ended
 	changed   chan struct{} // a change was made here
@@ -46,7 +47,7 @@ type Auth struct {
 func newAuth(o *Options) *Auth {
 	return &Auth{
 		keys: &tokenKeys{}, directory: o.Directory, passwords: o.Passwords, now: o.Now, log: o.Log,
-		apiKeys: o.APIKeys, asking: make(chan struct{}, keysAsked), throttle: newThrottle(o.Now), attempts: o.Attempts, seen: newTokenCache(),
+		apiKeys: o.APIKeys, asking: make(chan struct{}, keysAsked), throttle: newThrottle(o.Now), attempts: o.Attempts, unended: make(chan lateEnd, maxUnended), seen: newTokenCache(),
 		ended: newEnded(o.Now()), changed: make(chan struct{}, 1),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), // one, so that no token can choose

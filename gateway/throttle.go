@@ -60,8 +60,9 @@ type Login struct {
 
 // Attempts counts failed logins over all nodes.
 type Attempts interface {
+	// Begin says with an error which attempt may be under way nevertheless.
 	Begin(ctx context.Context, email, address string) (Login, error)
-	// End ends an attempt that may be made.
+	// End ends an attempt; one that is not kept any more is no error.
 	End(ctx context.Context, attempt string, failed bool) error
 }
 
@@ -81,6 +82,9 @@ func (a *Auth) beginEverywhere(ctx context.Context, email string, from netip.Add
 		switch {
 		case err != nil:
 			a.log.Warn("failed logins are counted by this node alone for now", "error", err)
+			if login.Attempt != "" {
+				a.endLater(login.Attempt)
+			}
 			return Login{}, func(bool) {}, nil
 		case login.Wait > 0:
 			return login, nil, nil
@@ -99,12 +103,18 @@ func (a *Auth) beginEverywhere(ctx context.Context, email string, from netip.Add
 }
 
 // endEverywhere has its own time: a client that goes away must not be one that
-// has not failed. What cannot be written counts as failed.
+// has not failed. What cannot be written counts as failed, until it is written
+// that it has not.
 func (a *Auth) endEverywhere(attempt string, failed bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), attemptsWithin)
 	defer cancel()
-	if err := a.attempts.End(ctx, attempt, failed); err != nil {
-		a.log.Info("the end of a login was not counted; it counts as failed", "error", err)
+	err := a.attempts.End(ctx, attempt, failed)
+	if err == nil {
+		return
+	}
+	a.log.Info("the end of a login was not counted; it counts as failed for now", "error", err)
+	if !failed {
+		a.endLater(attempt)
 	}
 }
 

@@ -75,7 +75,7 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 		"errors hold no address": testErrorsHoldNoAddress,
 		"refresh once":           testRefreshOnce, "refresh void": testRefreshVoid, "refresh race": testRefreshRace,
 		"sweep":             testSweep,
-		"access while busy": testAccessWhileBusy, "logins": testLogins, "logins at once": testLoginsAtOnce, "operators": testOperators, "queue version": testQueueVersion, "queue line": testQueueLine, "queue race": testQueueRace, "queue pages": testQueuePages,
+		"access while busy": testAccessWhileBusy, "logins": testLogins, "logins at once": testLoginsAtOnce, "login cut off": testLoginCutOff, "operators": testOperators, "queue version": testQueueVersion, "queue line": testQueueLine, "queue race": testQueueRace, "queue pages": testQueuePages,
 		"known versions": testKnownVersions, "widest values": testWidestValues, "bytes are compared": testBytesAreCompared,
 		"prefix order": testPrefixOrder, "prefix lapse": testPrefixLapse, "prefix race": testPrefixRace,
 		"prefix of a queue made anew": testPrefixOfQueueMadeAnew,

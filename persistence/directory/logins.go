@@ -15,6 +15,9 @@ import (
 // then has lost its node, and counts as failed.
 const loginUnderway = 30 * time.Second
 
+// undoWithin bounds taking back an attempt that may not be made.
+const undoWithin = time.Second
+
 const attemptPurpose = "login-attempts/v1"
 
 // LoginLimits bound the logins that may fail.
@@ -48,7 +51,8 @@ func (l Login) held() bool { return l.Wait > 0 || l.Busy }
 
 // BeginLogin counts an attempt to log in, over all nodes. No more are under way
 // at once than may still fail, so that many at the same moment are counted like
-// as many one after the other. What was tried is kept as keyed hashes.
+// as many one after the other. What was tried is kept as keyed hashes. Where it
+// fails, it says which attempt may be under way nevertheless and is to be ended.
 func (d *Directory) BeginLogin(ctx context.Context, email, address string, l LoginLimits) (Login, error) {
 	emails, err := d.attemptHashes("email", emailColumn(email))
 	if err != nil {
@@ -76,16 +80,20 @@ func (d *Directory) BeginLogin(ctx context.Context, email, address string, l Log
 	}
 	row := attemptRow{ID: id.String(), Email: emails[0], Address: addresses[0], AtMs: millis(d.now())}
 	if err := d.write(ctx, func(tx *gorm.DB) error { return tx.Create(&row).Error }); err != nil {
-		return Login{}, err
+		return Login{Attempt: row.ID}, err
 	}
 	// Whoever came in the same moment is seen now, or sees this one: of too many,
 	// none goes on that should not.
 	found, err := look(row.ID)
-	if err != nil || found.held() {
-		if gone := d.EndLogin(ctx, row.ID); err == nil {
-			err = gone
+	if err == nil && found.held() {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+		defer cancel()
+		if err = d.EndLogin(undo, row.ID); err == nil {
+			return found, nil
 		}
-		return found, err
+	}
+	if err != nil {
+		return Login{Attempt: row.ID}, err
 	}
 	found.Attempt = row.ID
 	return found, nil

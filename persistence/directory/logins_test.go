@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 var threeOfAddress = LoginLimits{OfEmail: 2, OfAddress: 3, Within: time.Minute}
@@ -122,5 +124,29 @@ func testLoginsAtOnce(t *testing.T, open opener) {
 	all.Wait()
 	if failed.Load() != 4 || held.Load() != 12 {
 		t.Fatalf("%d failed, %d were held back", failed.Load(), held.Load())
+	}
+}
+
+// testLoginCutOff: an attempt that is kept when its time is over can be ended.
+func testLoginCutOff(t *testing.T, open opener) {
+	d, rows := open(t, nil), int64(0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	looks := 0 // two before it is kept, two behind
+	check(t, d.db.Callback().Query().Before("gorm:query").Register("cut off", func(*gorm.DB) {
+		if looks++; looks == 3 {
+			cancel()
+		}
+	}))
+	l, err := d.BeginLogin(ctx, "ann@x", "1", threeOfAddress)
+	want(t, err, ErrUnavailable)
+	check(t, d.db.Model(&attemptRow{}).Where("id = ?", l.Attempt).Count(&rows).Error)
+	if l.Attempt == "" || rows != 1 {
+		t.Fatalf("%+v, %d rows", l, rows)
+	}
+	check(t, d.EndLogin(t.Context(), l.Attempt))
+	check(t, d.db.Model(&attemptRow{}).Count(&rows).Error)
+	if rows != 0 {
+		t.Fatalf("%d rows are left", rows)
 	}
 }
