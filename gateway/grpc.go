@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/tap"
 
 	v1 "nowserving/messages/nowserving/v1"
 )
@@ -35,10 +36,18 @@ const (
 	// maxGRPCStreams are calls under way on one connection, watches among them.
 	maxGRPCStreams  = 256
 	maxGRPCMetadata = 16 << 10
-	// What one stream, and one connection, may send before it is read; given so
-	// that they do not grow by themselves.
+	// streamWindow is what one stream may send before it is read. connectionWindow
+	// bounds only what is on its way: grpc-go opens it again for what has come, read
+	// or not. Both are given so that they do not grow by themselves.
 	streamWindow     = 64 << 10
 	connectionWindow = 1 << 20
+	// How long a call may take, its message among it, which is read before anybody
+	// asks who calls: without a login, and with what may be one.
+	strangersCall = 5 * time.Second
+	grpcCall      = 30 * time.Second
+	// How long streams without a login last. Whoever watches the health starts anew.
+	reflectionStream = time.Minute
+	healthStream     = 15 * time.Minute
 	// maxOpenStreams are those of health and reflection, which need no login.
 	maxOpenStreams = 1_000
 	handshakeTime  = 15 * time.Second
@@ -91,7 +100,7 @@ func NewGRPC(o GRPCOptions) *GRPC {
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connectionWindow), grpc.ConnectionTimeout(handshakeTime),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleGRPC, Time: serverPings, Timeout: pongWithin}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
-		grpc.UnaryInterceptor(r.unary), grpc.StreamInterceptor(r.stream),
+		grpc.InTapHandle(inTime), grpc.UnaryInterceptor(r.unary), grpc.StreamInterceptor(r.stream),
 		grpc.ForceServerCodecV2(rendered{encoding.GetCodecV2("proto")}),
 	}
 	if o.TLS != nil {
@@ -240,6 +249,35 @@ func callerOf(ctx context.Context) *caller { return ctx.Value(callerKey{}).(*cal
 // needsNoLogin: health and reflection tell nothing that is anybody's.
 func needsNoLogin(method string) bool {
 	return strings.HasPrefix(method, "/grpc.health.v1.Health/") || strings.HasPrefix(method, "/grpc.reflection.v1.ServerReflection/")
+}
+
+// callTime is how long a call may take by its headers alone; 0 where something
+// else ends it.
+func callTime(method string, header metadata.MD) time.Duration {
+	switch {
+	case method == grpc_health_v1.Health_Watch_FullMethodName:
+		return healthStream
+	case strings.HasPrefix(method, "/grpc.reflection.v1.ServerReflection/"):
+		return reflectionStream
+	case !needsNoLogin(method) && len(header.Get("authorization")) == 0:
+		return strangersCall
+	case method == v1.Queues_Watch_FullMethodName:
+		return 0 // who watches has a login before the message is read
+	}
+	return grpcCall
+}
+
+// inTime gives every call its time before any of its message has come. It
+// refuses none: grpc-go would keep the timer of a refused call for as long as its
+// client says.
+func inTime(ctx context.Context, info *tap.Info) (context.Context, error) {
+	limit := callTime(info.FullMethodName, info.Header)
+	if limit == 0 {
+		return ctx, nil
+	}
+	within, cancel := context.WithTimeout(ctx, limit)
+	context.AfterFunc(ctx, cancel) // which grpc-go ends with the call
+	return within, nil
 }
 
 // let finds out who calls. It is the one door to every call that needs a login.

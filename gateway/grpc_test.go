@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"regexp"
@@ -212,40 +210,6 @@ func (s *tardy) Do(ctx context.Context, c *messages.Command) *messages.Answer {
 
 // A deadline is obeyed: what was sent before it may have happened, and can be sent
 // again with its key; what was not, has not.
-// A page of queues is cut before it is more than a client takes.
-func TestGRPCListsOfLargeQueues(t *testing.T) {
-	t.Parallel()
-	e := startCalls(t)
-	services := make([]string, queue.MaxServices)
-	for i := range services {
-		services[i] = fmt.Sprintf("%03d", i) + strings.Repeat("\U0001F3AB", queue.MaxServiceLength-3)
-	}
-	list, err := json.Marshal(services)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const queues = 90
-	for i := range queues {
-		e.queue(fmt.Sprintf("q%02d", i), `,"services":`+string(list))
-	}
-	var all, pages int
-	for after := ""; ; pages++ {
-		page := must[*v1.ListQueuesResponse](t)(e.ListQueues(e.as("admin"), &v1.ListQueuesRequest{Limit: 1000, After: after}))
-		for _, q := range page.Queues {
-			if want := fmt.Sprintf("q%02d", all); q.Id != want {
-				t.Fatalf("%s, not %s", q.Id, want)
-			}
-			all++
-		}
-		if after = page.Next; after == "" {
-			break
-		}
-	}
-	if all != queues || pages == 0 {
-		t.Errorf("%d queues, %d pages more than one", all, pages)
-	}
-}
-
 func TestGRPCDeadlines(t *testing.T) {
 	t.Parallel()
 	slow := &tardy{let: make(chan struct{})}
