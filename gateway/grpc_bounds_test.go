@@ -44,12 +44,13 @@ func TestGRPCCallsEnd(t *testing.T) {
 	leave()
 	<-within.Done()
 
-	silent, err := e.conn.NewStream(e.as("-"), &grpc.StreamDesc{ClientStreams: true}, v1.Queues_Enqueue_FullMethodName)
+	ctx := e.as("-")
+	silent, err := e.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, v1.Queues_Enqueue_FullMethodName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := silent.RecvMsg(&v1.TicketResponse{}); refusalOf(err).status != codes.DeadlineExceeded {
-		t.Error(err)
+	if err := silent.RecvMsg(&v1.TicketResponse{}); refusalOf(err).status != codes.DeadlineExceeded || ctx.Err() != nil {
+		t.Errorf("%v, and it was waited for: %v", err, ctx.Err())
 	}
 }
 
