@@ -45,7 +45,7 @@ function bustle() {
       const { id } = await admin.call('POST', '/queues/post/call-next', { desk: 'other' });
       await admin.call('POST', `/queues/post/tickets/${id}/complete`, {});
       await admin.call('POST', '/queues/post/tickets', { customer: { name: 'A newcomer' } });
-      await new Promise((yes) => setTimeout(yes, 50));
+      await new Promise((yes) => setTimeout(yes, 200));
     }
   })();
   return async () => { on = false; await done; };
@@ -63,8 +63,15 @@ async function work(page) {
   const frame = await page.getByRole('list', { name: 'Line' }).boundingBox();
   const [x, y] = [frame.x + frame.width / 2, 500];
   await page.mouse.move(x, y);
-  for (let i = 0; i < 20; i++) await page.mouse.wheel(0, 3000);
-  await page.waitForFunction(([x, y]) => Number(document.elementFromPoint(x, y)?.closest('li')?.ariaPosInSet) > 1000, [x, y]);
+  const at = () => page.evaluate(([x, y]) => Number(document.elementFromPoint(x, y)?.closest('li')?.ariaPosInSet), [x, y]);
+  while (!((await at()) > 1000)) await page.mouse.wheel(0, 3000); // what others do may stop the wheel's way
+  // A click that begins on one row and ends on another, while they still move, is none.
+  await page.waitForFunction(([x, y]) => {
+    const at = Number(document.elementFromPoint(x, y)?.closest('li')?.ariaPosInSet);
+    const still = at > 1000 && Math.abs(at - globalThis.lately) < 3;
+    globalThis.lately = at;
+    return still;
+  }, [x, y], { polling: 200 });
   for (let i = 0; i < 5; i++) {
     await page.mouse.click(x, y);
     await page.getByRole('dialog').waitFor();
