@@ -86,9 +86,10 @@ scene('somebody’s own sign-in is enough for a board, which says when it has en
   await shows(page, 'Please wait until your number is called.');
   const { number } = await admin.call('POST', '/queues/own/call-next', { desk: '1' });
   await hero(page).getByText(number).waitFor();
-  await page.route('**/api/v1/auth/refresh', (route) => route.fulfill({ status: 502 }), { times: 1 });
+  await page.route('**/api/v1/auth/refresh', (route) => route.fulfill({ status: 502 }));
   await page.reload(); // and the server cannot say just now who this is
   await hero(page).getByText(number).waitFor();
+  await page.unroute('**/api/v1/auth/refresh');
   await admin.call('PATCH', `/users/${id}`, { disabled: true });
   await shows(page, 'This display’s access is not valid.');
 });
@@ -198,7 +199,7 @@ scene('a board takes the program that its server has by now, when all of it is t
     await eventually('it runs the new program', async () => (await running().catch(() => '')) === next);
     await hero(page).getByText(number).waitFor();
     front.state.later = false; // a node that is still the old one answers
-    for (let i = 0; i < 2; i++) {
+    for (let i = 0; i < 4; i++) { // it looks twice before it goes over
       const before = front.state.pages;
       front.cut();
       await eventually('it has looked again', () => front.state.pages > before);
