@@ -182,7 +182,7 @@ func TestRotationOfSeveralNodes(t *testing.T) {
 	files[0].write("k2", "k1")
 	eventually(t, "the first node waits", func() bool { return strings.Contains(a.log(), "not every node that runs has its first key k2") })
 	check()
-	refused("the node " + b.url + " does not have the key k2")
+	refused("the node " + b.url + " at 127.0.0.1:0 does not have the key k2")
 	files[1].write("k1", "k2")
 	eventually(t, "the first node goes on", func() bool { return a.logged("the key ring has another first key", "key") == "k2" })
 	check()

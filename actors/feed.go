@@ -120,7 +120,8 @@ type Feed struct {
 	items     []*FeedItem // contiguous versions, up to head
 	bytes     int         // of items, about
 	head      uint64
-	losses    int // times that the journal was found to end before the head
+	shown     uint64 // the newest version that a follower has from elsewhere
+	losses    int    // times that the journal was found to end before what was known
 	followers map[Follower]struct{}
 	audience  []Follower // the same, to walk without the lock; nil after a change
 }
@@ -193,19 +194,40 @@ func (d *Feed) run(ctx context.Context) {
 	}
 }
 
+// Shown tells that a follower was shown the queue at a version: a journal that
+// ends before it has lost events, though the feed may never have seen them.
+func (d *Feed) Shown(version uint64) {
+	d.mu.Lock()
+	d.shown = max(d.shown, version)
+	news := version > d.head
+	d.mu.Unlock()
+	if news {
+		d.wake()
+	}
+}
+
+// known is the version before which the journal cannot end.
+func (d *Feed) known() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return max(d.head, d.shown)
+}
+
 // start begins at the journal's end; who needs what was before reads it from the journal.
 func (d *Feed) start(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, feedReadTimeout)
 	defer cancel()
+	known := d.known() // before the look, which sees all of it
 	versions, err := d.all.journal.Versions(ctx, []string{d.id})
 	if err != nil {
 		d.failed(ctx, err)
 		return false
 	}
 	d.mu.Lock()
-	if versions[0] < d.head {
-		d.all.log.Error("the store has lost events of a queue that were followed", "queue", d.id, "version", d.head, "left", versions[0])
+	if versions[0] < known {
+		d.all.log.Error("the store has lost events of a queue that were followed", "queue", d.id, "version", known, "left", versions[0])
 		d.losses++
+		d.shown = 0
 	}
 	d.items, d.bytes, d.head = nil, 0, versions[0]
 	d.mu.Unlock()
@@ -216,6 +238,7 @@ func (d *Feed) start(ctx context.Context) bool {
 // follow reads on until there is nothing more.
 func (d *Feed) follow(ctx context.Context) {
 	for ctx.Err() == nil {
+		known := d.known()
 		items, err := readItems(ctx, d.all.journal, d.id, d.head)
 		// Too far behind, or ahead of what is left: followers read the rest, or start over.
 		if errors.Is(err, queue.ErrTrimmed) || errors.Is(err, queue.ErrLost) {
@@ -228,6 +251,9 @@ func (d *Feed) follow(ctx context.Context) {
 		}
 		d.failing = false
 		if len(items) == 0 {
+			if d.head < known { // that is all that there is
+				d.start(ctx)
+			}
 			return
 		}
 		d.keep(items)

@@ -39,3 +39,24 @@ func TestFeedKeepsFewLargeEvents(t *testing.T) {
 		t.Error("too much is kept")
 	}
 }
+
+// A follower that was shown the queue before the feed first looked, and before
+// the store lost it, is told: else it would go on with what is no more.
+func TestFeedMissesWhatItsFollowersWereShown(t *testing.T) {
+	t.Parallel()
+	j := sqliteJournal(t, t.TempDir())
+	t.Cleanup(func() { _ = j.Close() })
+	n := startNode(t, j)
+	version := n.do(t, "q", create(1)).Version
+	whole, empty := n.feeds.Join("q", sleeper{}), n.feeds.Join("lost", sleeper{})
+	defer n.feeds.Leave(whole, sleeper{})
+	defer n.feeds.Leave(empty, sleeper{})
+	whole.Shown(version)
+	empty.Shown(4)
+	eventually(t, "the loss is noticed", func() bool { return empty.Losses() == 1 })
+	empty.Shown(5) // again
+	eventually(t, "the next loss is noticed", func() bool { return empty.Losses() == 2 })
+	if n := whole.Losses(); n != 0 {
+		t.Errorf("%d losses where nothing is lost", n)
+	}
+}

@@ -228,6 +228,7 @@ func (s *session) resume(sub *subscription) (bool, *messages.Problem) {
 		}
 	}
 	sub.version, sub.epoch = sub.Since, v.Epoch
+	sub.feed.Shown(v.Version)
 	s.write(s.Renderer.Resumed(sub.ID, sub.Queue, sub.version, sub.epoch))
 	return true, nil
 }
@@ -244,6 +245,7 @@ func (s *session) snapshot(sub *subscription) *messages.Problem {
 			continue
 		}
 		sub.version, sub.epoch = v.Version, v.Epoch
+		sub.feed.Shown(v.Version)
 		s.write(s.Renderer.Snapshot(sub.ID, sub.Queue, v, sub.Full))
 		for _, part := range parts {
 			s.write(s.Renderer.SnapshotPart(sub.Queue, part, sub.Full))
