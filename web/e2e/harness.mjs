@@ -42,7 +42,7 @@ export async function user(admin, name, level = 'attendant', queues = ['*']) {
 
 /** A test with actors; name it by what it proves. */
 export function scene(name, act) {
-  test(name, { timeout: 4 * patience }, async () => {
+  test(name, { timeout: 6 * patience }, async () => {
     const s = new Scene();
     try {
       await act(s);

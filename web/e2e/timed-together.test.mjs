@@ -27,13 +27,20 @@ scene(`each sees the other’s act within ${promised} ms at p99`, async (s) => {
       for (const [page, look] of others) took[page === d ? 'display' : 'attendant'].push((await seen(page, look)) - at);
     }
     const tickets = await admin.enqueue('post', Array(rounds).fill({}));
-    for (const [i, ticket] of tickets.entries()) {
-      const [actor, other] = i % 2 === 0 ? [a, b] : [b, a];
-      const { number } = ticket;
-      const onBoard = { selector: board.serving, texts: [number] };
-      await act(actor, next.call, [[other, { selector: elsewhere, texts: [number, 'called'] }], [d, onBoard]]);
-      await act(actor, next.start, [[other, { selector: elsewhere, texts: [number, 'being served'] }]]);
-      await act(actor, next.complete, [[other, { selector: elsewhere, texts: [number], gone: true }], [d, { ...onBoard, gone: true }]]);
+    // In turn: a key means something again only some time after what was done last at a desk.
+    for (let i = 0; i < tickets.length; i += 2) {
+      const desks = [[a, b, tickets[i]], [b, a, tickets[i + 1]]];
+      for (const step of ['call', 'start', 'complete']) {
+        for (const [actor, other, { number }] of desks) {
+          const onBoard = [d, { selector: board.serving, texts: [number], gone: step === 'complete' }];
+          const atOther = {
+            call: { selector: elsewhere, texts: [number, 'called'] },
+            start: { selector: elsewhere, texts: [number, 'being served'] },
+            complete: { selector: elsewhere, texts: [number], gone: true },
+          }[step];
+          await act(actor, next[step], [[other, atOther], ...(step === 'start' ? [] : [onBoard])]);
+        }
+      }
     }
     return took;
   });
