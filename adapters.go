@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"nowserving/actors/queue"
 	"nowserving/gateway"
 	"nowserving/messages"
+	"nowserving/persistence"
 	"nowserving/persistence/directory"
 )
 
@@ -302,4 +306,19 @@ func historyChange(e *messages.Event) (*directory.HistoryChange, error) {
 		return &directory.HistoryChange{Requeued: t.ID}, nil
 	}
 	return &directory.HistoryChange{Arrived: t.EnqueuedAt}, nil
+}
+
+// checkIns counts those of an address where all nodes see it, by a keyed hash; nil
+// where there is one node.
+func (n *Node) checkIns() gateway.Pace {
+	shared, ok := n.journal.(*persistence.RedisJournal)
+	if !ok {
+		return nil
+	}
+	key := n.dataKeys.SubKey("check-ins/v1")[0].Bytes
+	return func(ctx context.Context, address string, limit int, window time.Duration) (time.Duration, error) {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(address))
+		return shared.Pace(ctx, base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16]), limit, window)
+	}
 }

@@ -284,7 +284,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), GRPC: n.grpc, Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
-		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate,
+		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate, CheckIns: n.checkIns(),
 		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now),
 	}
 	if err := n.openFiltering(&o); err != nil {

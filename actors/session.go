@@ -244,7 +244,7 @@ func (s *session) snapshot(sub *subscription) *messages.Problem {
 		if !whole {
 			continue
 		}
-		sub.version, sub.epoch = v.Version, v.Epoch
+		sub.version, sub.epoch, sub.First = v.Version, v.Epoch, nil
 		sub.feed.Shown(v.Version)
 		s.write(s.Renderer.Snapshot(sub.ID, sub.Queue, v, sub.Full))
 		for _, part := range parts {
@@ -321,6 +321,10 @@ func (s *session) event(sub *subscription, item *FeedItem) bool {
 		return false
 	case e.Epoch != sub.epoch || e.Version != sub.version+1:
 		return s.startOver(sub)
+	}
+	if first := sub.First; first != nil {
+		sub.First = nil
+		first(e)
 	}
 	s.write(item.Frame(s.Form, sub.Full, func(e *messages.Event, full bool) []byte {
 		return s.Renderer.Event(sub.Queue, e, full)

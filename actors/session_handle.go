@@ -1,6 +1,10 @@
 package actors
 
-import "github.com/asynkron/protoactor-go/actor"
+import (
+	"github.com/asynkron/protoactor-go/actor"
+
+	"nowserving/messages"
+)
 
 // Session is the handle of one WebSocket's actor. Everything that goes to the
 // client goes through the actor, in the order in which it was handed over.
@@ -19,6 +23,9 @@ type Subscription struct {
 	Resume bool
 	Since  uint64
 	Epoch  string
+	// First is told of the first event that follows a resume, before the client
+	// has it; nil: nobody wants to know.
+	First func(e *messages.Event)
 }
 
 // Messages to the actor.

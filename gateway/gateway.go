@@ -193,6 +193,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// CheckInRate is how often one address may check in, in a minute.
 	CheckInRate int
+	CheckIns    Pace
 	// Filter decides by the rules of queues which requests from RabbitMQ are
 	// taken; all are if it is nil.
 	Filter RequestFilter

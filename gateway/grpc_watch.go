@@ -217,9 +217,9 @@ func (queuesService) Watch(in *v1.WatchRequest, stream grpc.ServerStreamingServe
 		session.Close(actors.CloseGoingAway, leaving)
 		<-session.Done()
 	}()
-	session.Subscribe(actors.Subscription{
+	session.Subscribe(c.auditReplay(c.who, c.from, actors.Subscription{
 		Queue: in.Queue, Full: c.who.full(), Since: in.GetSince(), Epoch: in.Epoch, Resume: in.Since != nil && in.Epoch != "",
-	})
+	}))
 	c.await(stream.Context(), w)
 	return w.why
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
+	"nowserving/actors"
 	"nowserving/actors/queue"
 	"nowserving/messages"
 )
@@ -62,4 +64,26 @@ func (g *Gateway) auditLook(ctx context.Context, who *Principal, from netip.Addr
 		return
 	}
 	g.options.Audit.keep(ctx, g.options.Audit.entry(who, from, "history.read", queueID, details))
+}
+
+// lookBack is how old an event may be that a session which comes back is sent, and
+// still belong to the work that a lost connection has interrupted.
+const lookBack = time.Minute
+
+// auditReplay is for subscriptions that resume: it records a look at what a queue
+// has been through, by somebody who sees whose tickets they were. Who follows it
+// live, or comes back in a moment, does their work, and makes no entry.
+func (g *Gateway) auditReplay(who *Principal, from netip.Addr, sub actors.Subscription) actors.Subscription {
+	if !sub.Resume || !who.full() {
+		return sub
+	}
+	sub.First = func(e *messages.Event) {
+		since := strconv.FormatUint(sub.Since, 10)
+		if g.looks.now().UnixMilli()-e.At <= lookBack.Milliseconds() || !g.looks.first(look{who.UserID, who.keyID, sub.Queue, "since " + since}) {
+			return
+		}
+		// The stream does not wait for the database.
+		g.options.Audit.later(g.options.Audit.entry(who, from, "history.read", sub.Queue, map[string]any{"since": sub.Since}))
+	}
+	return sub
 }

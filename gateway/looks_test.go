@@ -2,8 +2,15 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	v1 "nowserving/messages/nowserving/v1"
 )
 
 // Whoever sees whose a finished ticket was makes an entry, whichever way; the
@@ -71,5 +78,53 @@ func TestAuditOfLooksIntoQueues(t *testing.T) {
 	look("supervisor", "/"+done)
 	if waiting := e.gateway.options.Audit.waiting; len(waiting) != 1 || waiting[0].Action != "history.read" {
 		t.Errorf("%v waits", waiting)
+	}
+}
+
+// What has passed is personal history whoever replays it: a screen that comes
+// back in a moment goes on with its work, one that asks for more makes an entry.
+func TestAuditOfReplays(t *testing.T) {
+	t.Parallel()
+	e := startCalls(t)
+	e.queue("a")
+	e.enqueue("a")
+	epoch := e.join(Attendant).subscribe("a").str("epoch")
+	follow := func(as Level, since int) {
+		t.Helper()
+		p := e.join(as)
+		if f := p.subscribe("a", "since", since, "epoch", epoch); f.str("type") != "resumed" {
+			t.Fatalf("%v", f)
+		}
+		p.want("event")
+	}
+	const entries = "action=history.read"
+	follow(Attendant, 1)
+	e.skew.Add(int64(lookBack + time.Second))
+	follow(Viewer, 1)
+	p := e.join(Attendant)
+	p.subscribe("a") // a snapshot shows no history
+	if f := p.subscribe("a", "since", 2, "epoch", epoch); f.str("type") != "resumed" {
+		t.Fatalf("%v", f)
+	}
+	if got := e.actions(entries); got != "" || e.gateway.options.Audit.late() != 0 {
+		t.Fatalf("the log has %s", got)
+	}
+	follow(Attendant, 1)
+	follow(Attendant, 1)
+	follow(Attendant, 0)
+	w := e.watch("supervisor", &v1.WatchRequest{Queue: "a", Since: proto.Uint64(1), Epoch: epoch})
+	w.resumed()
+	w.event()
+	e.gateway.options.Audit.catchUp(t.Context())
+	want := []string{e.id(Attendant) + " 1", e.id(Attendant) + " 0", e.id(Supervisor) + " 1"}
+	var got []string
+	for _, entry := range e.audited(entries) {
+		got = append(got, fmt.Sprint(entry["user"], " ", entry["details"].(map[string]any)["since"]))
+		if entry["target"] != "a" || entry["address"] != "127.0.0.1" {
+			t.Errorf("%v", entry)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"container/list"
+	"context"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -20,6 +22,38 @@ const (
 	// least recently is forgotten first.
 	maxPaced = 50_000
 )
+
+// Pace counts over all nodes what network addresses do: it takes one more act of
+// an address, unless it had so many within the window, or tells how long none is
+// taken. Nil: this is the only node.
+type Pace func(ctx context.Context, address string, limit int, window time.Duration) (wait time.Duration, err error)
+
+// paceWithin bounds the asking. Where it cannot be known what an address did
+// elsewhere, this node's own count is what holds.
+const paceWithin = time.Second
+
+// takeEverywhere is take over all nodes.
+func (p *pace) takeEverywhere(ctx context.Context, all Pace, from netip.Addr, log *slog.Logger) time.Duration {
+	if all == nil {
+		return p.take(from)
+	}
+	// What others refuse is not counted here either, or who tries again and again
+	// would have to wait for longer.
+	if wait := p.wait(from); wait > 0 {
+		return wait
+	}
+	ctx, cancel := context.WithTimeout(ctx, paceWithin)
+	defer cancel()
+	wait, err := all(ctx, network(from), p.limit, paceWindow)
+	if err != nil {
+		log.Warn("check-ins are counted by this node alone for now", "error", err)
+		return p.take(from)
+	}
+	if wait == 0 {
+		p.count(from)
+	}
+	return wait
+}
 
 // pace counts what each network address did within the last minute.
 type pace struct {

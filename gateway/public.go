@@ -72,7 +72,7 @@ func (g *Gateway) publicQueue(c *fiber.Ctx) error {
 
 // checkIn makes a ticket for whoever asks, no more often than an address may.
 func (g *Gateway) checkIn(c *fiber.Ctx) error {
-	if wait := g.checkIns.take(g.clientAddr(c)); wait > 0 {
+	if wait := g.checkIns.takeEverywhere(c.UserContext(), g.options.CheckIns, g.clientAddr(c), g.options.Log); wait > 0 {
 		return tooFast("Too many check-ins came from this address.", wait)
 	}
 	if _, p := g.publicView(c); p != nil {

@@ -109,7 +109,7 @@ func (s *liveSession) ofQueue(kind string, o *object, wrong *faults) {
 	}
 	sub.ID, sub.Queue = *id, *queueID
 	if kind == "subscribe" {
-		s.out.Subscribe(sub)
+		s.out.Subscribe(s.live.g.auditReplay(s.who, s.from, sub))
 	} else {
 		s.out.Unsubscribe(*id, *queueID)
 	}

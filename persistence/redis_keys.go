@@ -32,3 +32,6 @@ func (k redisKeys) probe() string { return k.prefix + ":probe" }
 // queues is the sorted set of all queue ids, each with score 0. It is in a slot
 // of its own, which is why a claim writes it and no script does.
 func (k redisKeys) queues() string { return k.prefix + ":queues" }
+
+// pace of somebody: a list of when they did something lately, with a time to live.
+func (k redisKeys) pace(by string) string { return k.prefix + ":pace:" + by }

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Content is every value that the Redis at a URL has.
+// Content is every key and value that the Redis at a URL has.
 func Content(t testing.TB, url string) []byte {
 	t.Helper()
 	o, err := redis.ParseURL(url)
@@ -20,6 +20,7 @@ func Content(t testing.TB, url string) []byte {
 	var all strings.Builder
 	ctx := t.Context()
 	for _, key := range c.Keys(ctx, "*").Val() {
+		fmt.Fprintln(&all, key)
 		switch kind := c.Type(ctx, key).Val(); kind {
 		case "string":
 			all.WriteString(c.Get(ctx, key).Val())
