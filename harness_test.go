@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 		os.Exit(rabbittest.Run(m))
 	}
 	p := newProgram()
+	surround(p)
 	if os.Getenv(runAsProgram) == "node" {
-		surround(p)
 		go func() { // a node ends with the test that started it
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			os.Exit(exitFailed)

@@ -88,8 +88,10 @@ func (p *program) command(name string, args []string) error {
 		return p.keys(args)
 	case "demo":
 		return p.demo(args)
+	case "restored":
+		return p.restored(args)
 	}
-	return usage("unknown command %q (serve, demo, user, keys, version or help)", name)
+	return usage("unknown command %q (serve, demo, user, keys, restored, version or help)", name)
 }
 
 // usage makes an error whose exit code is 2.

@@ -15,14 +15,19 @@ import (
 // block gives the commands that stand in README.md between two marks.
 func block(t *testing.T, mark string) string {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	return blockOf(t, "README.md", mark)
+}
+
+func blockOf(t *testing.T, file, mark string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pattern := regexp.MustCompile("(?s)<!-- " + mark + " -->\n```sh\n(.*?)```\n<!-- /" + mark + " -->")
 	found := pattern.FindSubmatch(text)
 	if found == nil {
-		t.Fatalf("README.md has no block %q", mark)
+		t.Fatalf("%s has no block %q", file, mark)
 	}
 	return string(found[1])
 }

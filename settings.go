@@ -173,6 +173,7 @@ func (p *program) help() error {
 nowserving demo [flags]       run a node with sample queues and invented people, in a temporary data dir
 nowserving user add|list|passwd [flags]
 nowserving keys rotate [flags]
+nowserving restored [flags]   after the stores were set back to a backup, before a node starts
 nowserving version
 
 Flags of serve, each with an environment variable of the same name

@@ -189,6 +189,7 @@ export default {
     'dead_letters.resent': 'Gescheiterte Anfragen erneut gesendet', 'dead_letters.deleted': 'Gescheiterte Anfragen gelöscht',
     'history.read': 'Verlauf gelesen', 'history.exported': 'Verlauf exportiert', 'person.erased': 'Person gelöscht',
     'person.exported': 'Daten einer Person exportiert', 'retention.applied': 'Personenbezogene Daten abgelaufen',
+    'keys.rotated': 'Schlüssel gewechselt', 'stores.restored': 'Datenbestand wiederhergestellt', 'login.oidc': 'Anmeldung beim Anbieter', 'login.held_back': 'Anmeldung ausgesetzt', 'login.reused': 'Anmeldung doppelt verwendet',
   },
 
   peopleTell: 'Geben Sie heraus oder löschen Sie, was über eine Person gespeichert ist. Füllen Sie genau eines der drei Felder aus.',

@@ -196,6 +196,7 @@ export default {
     'dead_letters.read': 'Dead letters read', 'dead_letters.resent': 'Dead letters sent again', 'dead_letters.deleted': 'Dead letters deleted',
     'history.read': 'History read', 'history.exported': 'History exported', 'person.erased': 'Person erased', 'person.exported': 'Person exported',
     'retention.applied': 'Personal data expired',
+    'keys.rotated': 'Keys rotated', 'stores.restored': 'Stores restored', 'login.oidc': 'Signed in at the provider', 'login.held_back': 'Login held back', 'login.reused': 'Login used twice',
   } as Record<string, string>,
 
   // People.

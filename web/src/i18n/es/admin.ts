@@ -188,6 +188,7 @@ export default {
     'dead_letters.read': 'Solicitudes fallidas leídas', 'dead_letters.resent': 'Solicitudes fallidas reenviadas',
     'dead_letters.deleted': 'Solicitudes fallidas eliminadas', 'history.read': 'Historial leído', 'history.exported': 'Historial exportado',
     'person.erased': 'Persona borrada', 'person.exported': 'Datos de una persona exportados', 'retention.applied': 'Datos personales caducados',
+    'keys.rotated': 'Claves renovadas', 'stores.restored': 'Datos restaurados', 'login.oidc': 'Acceso por el proveedor', 'login.held_back': 'Acceso retenido', 'login.reused': 'Acceso usado dos veces',
   },
 
   peopleTell: 'Entregue o borre todo lo que se guarda de una persona. Rellene exactamente uno de los tres campos.',

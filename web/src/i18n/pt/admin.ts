@@ -188,6 +188,7 @@ export default {
     'dead_letters.read': 'Pedidos rejeitados lidos', 'dead_letters.resent': 'Pedidos rejeitados reenviados',
     'dead_letters.deleted': 'Pedidos rejeitados excluídos', 'history.read': 'Histórico lido', 'history.exported': 'Histórico exportado',
     'person.erased': 'Pessoa apagada', 'person.exported': 'Dados de uma pessoa exportados', 'retention.applied': 'Dados pessoais expirados',
+    'keys.rotated': 'Chaves renovadas', 'stores.restored': 'Dados restaurados', 'login.oidc': 'Entrada pelo provedor', 'login.held_back': 'Entrada retida', 'login.reused': 'Entrada usada duas vezes',
   },
 
   peopleTell: 'Entregue ou apague tudo o que se guarda de uma pessoa. Preencha exatamente um dos três campos.',
