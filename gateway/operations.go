@@ -51,14 +51,9 @@ func (g *Gateway) getCluster(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ReadSystem, ""); p != nil {
 		return p
 	}
-	asked, p := queuePageOf(restQuery(c))
+	rows, more, p := g.pageOfQueues(c.UserContext(), who, restQuery(c))
 	if p != nil {
 		return p
-	}
-	rows, more, err := g.visibleQueues(c.UserContext(), who, asked.after, asked.limit)
-	if err != nil {
-		g.log.Warn("the queues cannot be listed", "error", err)
-		return unavailable("The list of queues cannot be read just now.")
 	}
 	nodes := g.options.Cluster.Nodes()
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {

@@ -18,14 +18,9 @@ func (g *Gateway) overview(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ReadStatistics, ""); p != nil {
 		return p
 	}
-	asked, p := queuePageOf(restQuery(c))
+	rows, more, p := g.pageOfQueues(c.UserContext(), who, restQuery(c))
 	if p != nil {
 		return p
-	}
-	rows, more, err := g.visibleQueues(c.UserContext(), who, asked.after, asked.limit)
-	if err != nil {
-		g.log.Warn("the queues cannot be listed", "error", err)
-		return unavailable("The list of queues cannot be read just now.")
 	}
 	configs := make([]rowConfig, len(rows))
 	for i := range rows {

@@ -85,6 +85,20 @@ func (r *renderer) appendTicket(dst []byte, t *messages.Ticket, queueID string, 
 	dst = appendOptional(dst, t.Attendant)
 	dst = append(dst, `,"desk":`...)
 	dst = appendOptional(dst, t.Desk)
+	dst = appendCourse(dst, t)
+	dst = append(dst, `,"transferred_from":`...)
+	dst = appendID(dst, t.TransferredFrom)
+	dst = append(dst, `,"transferred_to":`...)
+	dst = appendID(dst, t.TransferredTo)
+	dst = append(dst, `,"reason":`...)
+	dst = appendOptional(dst, t.Reason)
+	dst = append(dst, `,"outcome":`...)
+	dst = appendOptional(dst, t.Outcome)
+	return append(dst, '}')
+}
+
+// appendCourse writes how often a ticket was called, and when what happened to it.
+func appendCourse(dst []byte, t *messages.Ticket) []byte {
 	dst = append(dst, `,"calls":`...)
 	dst = strconv.AppendUint(dst, uint64(t.Calls), 10)
 	dst = append(dst, `,"enqueued_at":`...)
@@ -95,15 +109,7 @@ func (r *renderer) appendTicket(dst []byte, t *messages.Ticket, queueID string, 
 	dst = appendTime(dst, t.StartedAt)
 	dst = append(dst, `,"finished_at":`...)
 	dst = appendTime(dst, t.FinishedAt)
-	dst = append(dst, `,"transferred_from":`...)
-	dst = appendID(dst, t.TransferredFrom)
-	dst = append(dst, `,"transferred_to":`...)
-	dst = appendID(dst, t.TransferredTo)
-	dst = append(dst, `,"reason":`...)
-	dst = appendOptional(dst, t.Reason)
-	dst = append(dst, `,"outcome":`...)
-	dst = appendOptional(dst, t.Outcome)
-	return append(dst, '}')
+	return dst
 }
 
 // appendSealed opens a value, which is JSON, and writes it. One that cannot be

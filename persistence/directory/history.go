@@ -252,15 +252,7 @@ func (d *Directory) KnowsQueue(ctx context.Context, id string) (bool, error) {
 // HistoryCheckpoints gives the versions up to which the history has the events
 // of some queues, 0 where it has none.
 func (d *Directory) HistoryCheckpoints(ctx context.Context, queues []string) ([]uint64, error) {
-	at, err := checkpoints(d.read(ctx), historySink, queues)
-	if err != nil {
-		return nil, d.fail(err)
-	}
-	versions := make([]uint64, len(queues))
-	for i, id := range queues {
-		versions[i] = at[id]
-	}
-	return versions, nil
+	return d.Checkpoints(ctx, historySink, queues)
 }
 
 // checkpointRow is how far somebody who must have every event of a queue has come.
