@@ -222,6 +222,7 @@ func (a finishedTickets) KnowsQueue(ctx context.Context, id string) (bool, error
 type historySink struct {
 	d    *directory.Directory
 	read func(context.Context, *messages.Read) *messages.View
+	wake func() // there is something for webhooks
 }
 
 func (s historySink) Checkpoints(ctx context.Context, queues []string) ([]uint64, error) {
@@ -230,8 +231,12 @@ func (s historySink) Checkpoints(ctx context.Context, queues []string) ([]uint64
 
 func (s historySink) Take(ctx context.Context, parts []actors.Part) error {
 	taken := make([]directory.HistoryPart, len(parts))
+	wanted := false // by a webhook
 	for n, p := range parts {
-		taken[n] = directory.HistoryPart{Queue: p.Queue, After: p.After, Upto: p.Upto}
+		taken[n] = directory.HistoryPart{
+			Queue: p.Queue, After: p.After, Upto: p.Upto,
+			Events: len(p.Events), Event: func(i int) directory.WebhookEvent { return webhookEvent(p.Queue, p.Events[i], &wanted) },
+		}
 		for at, i := p.After, 0; i < len(p.Events); i++ {
 			e := p.Events[i]
 			// Events are gone that the history had: those of tickets that had finished
@@ -257,6 +262,9 @@ func (s historySink) Take(ctx context.Context, parts []actors.Part) error {
 	err := s.d.TakeHistory(ctx, taken)
 	if errors.Is(err, directory.ErrMoved) {
 		return actors.ErrMoved
+	}
+	if err == nil && wanted {
+		s.wake()
 	}
 	return err
 }

@@ -36,6 +36,7 @@ type Config struct {
 
 	AllowedOrigins []string
 	TrustedProxies []netip.Prefix
+	WebhookPrivate []netip.Prefix // networks that webhooks may call although they are private
 	CheckInRate    int
 
 	// Nil: from the data dir, made there at the first start.
@@ -98,6 +99,7 @@ var settings = []setting{
 	{name: "trusted-proxies", usage: "networks whose X-Forwarded-For is believed", put: putProxies},
 	{name: "checkin-rate", value: "10", usage: "public check-ins a minute for one address", put: putRate},
 	{name: "cluster-insecure", toggle: true, usage: "allow a cluster address that is not loopback without mutual TLS", put: putInsecure},
+	{name: "webhook-private-networks", usage: "private networks that webhooks may call, over plain HTTP too", put: putWebhookNetworks},
 	{name: "oidc-issuer", usage: "OpenID provider at which users may sign in", put: putIssuer},
 	{name: "oidc-client-id", usage: "this program's name there",
 		put: text(func(c *Config) *string { return &c.oidc.clientID })},
@@ -231,18 +233,28 @@ func putOrigins(c *Config, value string) error {
 	return nil
 }
 
-func putProxies(c *Config, value string) error {
+func putProxies(c *Config, value string) (err error) {
+	c.TrustedProxies, err = networks(value)
+	return err
+}
+
+func putWebhookNetworks(c *Config, value string) (err error) {
+	c.WebhookPrivate, err = networks(value)
+	return err
+}
+
+func networks(value string) (prefixes []netip.Prefix, err error) {
 	for _, network := range list(value) {
 		prefix, err := netip.ParsePrefix(network)
 		if addr, notAddr := netip.ParseAddr(network); err != nil && notAddr == nil {
 			prefix, err = addr.Prefix(addr.BitLen())
 		}
 		if err != nil {
-			return fmt.Errorf("%q is not a network, such as 10.0.0.0/8", network)
+			return nil, fmt.Errorf("%q is not a network, such as 10.0.0.0/8", network)
 		}
-		c.TrustedProxies = append(c.TrustedProxies, prefix.Masked())
+		prefixes = append(prefixes, prefix.Masked())
 	}
-	return nil
+	return prefixes, nil
 }
 
 func putRate(c *Config, value string) (err error) {

@@ -38,7 +38,7 @@ type rotation struct {
 
 	wrapped, lost, resealed int
 	history                 map[string]int // finished tickets that keys of the ring sealed themselves
-	users                   map[string]int // users that they sealed
+	rows                    sealedRows     // users and webhooks that they sealed
 }
 
 // SubKey derives from the ring as it is then: a rotation may begin with a new key.
@@ -117,6 +117,11 @@ func (r *rotation) run(ctx context.Context, show bool) (err error) {
 		return err
 	}
 	fmt.Fprintf(r.stdout, "%d users were sealed anew, %d cannot be opened with this ring.\n", users, closed)
+	hooks, closedHooks, err := r.directory.ResealWebhooks(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(r.stdout, "%d webhooks were sealed anew, %d cannot be opened with this ring.\n", hooks, closedHooks)
 	fmt.Fprintf(r.stdout, "%d data keys were wrapped anew, %d finished tickets sealed anew.\n", r.wrapped, r.resealed)
 	if r.lost > 0 {
 		fmt.Fprintf(r.stdout, "%d data keys cannot be opened with this ring.\n", r.lost)
@@ -222,7 +227,7 @@ func (r *rotation) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.users, err = r.directory.UserRingKeys(ctx); err != nil {
+	if r.rows, err = rowsSealed(ctx, r.directory); err != nil {
 		return err
 	}
 	ids, now := r.ring.IDs(), r.now()
@@ -234,7 +239,7 @@ func (r *rotation) tell(ctx context.Context) error {
 	w := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KEY\tFIRST SEEN\tLAST THE FIRST\tDATA KEYS\tOF VISITS\tSTATE")
 	for _, key := range keys {
-		if key.DataKeys == 0 && r.history[key.ID] == 0 && r.users[key.ID] == 0 && !slices.Contains(ids, key.ID) {
+		if key.DataKeys == 0 && r.history[key.ID] == 0 && r.rows.by(key.ID) == 0 && !slices.Contains(ids, key.ID) {
 			continue // it has left, and nobody needs it
 		}
 		visits := "-"
@@ -249,7 +254,7 @@ func (r *rotation) tell(ctx context.Context) error {
 // state says what may be done with a key.
 func (r *rotation) state(key directory.RingKey, now time.Time) string {
 	ids := r.ring.IDs()
-	switch why := needed(key, r.users[key.ID], now); {
+	switch why := needed(key, r.rows, now); {
 	case !slices.Contains(ids, key.ID):
 		return "missing in this ring: what it protects cannot be opened"
 	case key.ID == ids[0]:

@@ -80,6 +80,7 @@ type Node struct {
 	erasing   *erasing
 	filtering filtering
 	rabbit    *rabbitParts // nil: without --amqp-url
+	webhooks  *webhooks
 
 	metrics *prometheus.Registry
 	http    net.Listener
@@ -280,6 +281,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 	n.erasing = newErasing(n)
 	o := gateway.Options{
 		People: people{n.directory, n.erasing.wake}, Cluster: members{n}, Keys: rings{n}, Attempts: attempts{n.directory},
+		Webhooks: webhookStore{n.directory}, WebhookSender: n.webhooks,
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), GRPC: n.grpc, Log: n.log, Now: n.config.Now,
@@ -337,6 +339,7 @@ func (n *Node) serve() {
 		run("list of queues", n.projector.Run)
 		run("erasures", n.erasing.Run)
 		run("retention", newRetention(n).Run)
+		run("webhooks", n.webhooks.Run)
 	}
 	for _, f := range n.followers {
 		run("follower", f.Run)

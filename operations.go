@@ -40,7 +40,7 @@ func (r rings) Keys(ctx context.Context) ([]gateway.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	users, err := r.n.directory.UserRingKeys(ctx)
+	rows, err := rowsSealed(ctx, r.n.directory)
 	if err != nil {
 		return nil, err
 	}
@@ -49,13 +49,13 @@ func (r rings) Keys(ctx context.Context) ([]gateway.Key, error) {
 		return nil, err
 	}
 	now := r.n.config.Now()
-	return append(keysOf("data", r.n.dataKeys.IDs(), data, users, func(k directory.RingKey) string { return needed(k, users[k.ID], now) }),
-		keysOf("token", r.n.tokenKeys.IDs(), token, nil, func(k directory.RingKey) string { return neededToVerify(k, now) })...), nil
+	return append(keysOf("data", r.n.dataKeys.IDs(), data, rows, func(k directory.RingKey) string { return needed(k, rows, now) }),
+		keysOf("token", r.n.tokenKeys.IDs(), token, sealedRows{}, func(k directory.RingKey) string { return neededToVerify(k, now) })...), nil
 }
 
 // keysOf tells of the keys of a ring: of those that it has, and of those that it
 // should have.
-func keysOf(ring string, ids []string, known []directory.RingKey, users map[string]int, why func(directory.RingKey) string) (keys []gateway.Key) {
+func keysOf(ring string, ids []string, known []directory.RingKey, rows sealedRows, why func(directory.RingKey) string) (keys []gateway.Key) {
 	for _, id := range ids { // one that no node has told of yet
 		if !slices.ContainsFunc(known, func(k directory.RingKey) bool { return k.ID == id }) {
 			known = append(known, directory.RingKey{ID: id})
@@ -63,10 +63,10 @@ func keysOf(ring string, ids []string, known []directory.RingKey, users map[stri
 	}
 	for _, k := range known {
 		key := gateway.Key{
-			ID: k.ID, Ring: ring, State: "spare", Why: why(k), First: k.First, Led: k.Led, DataKeys: k.DataKeys, Users: int64(users[k.ID]),
+			ID: k.ID, Ring: ring, State: "spare", Why: why(k), First: k.First, Led: k.Led, DataKeys: k.DataKeys, Users: int64(rows.users[k.ID]),
 		}
 		switch has := slices.Contains(ids, k.ID); {
-		case !has && (ring == "token" || k.DataKeys == 0 && users[k.ID] == 0):
+		case !has && (ring == "token" || k.DataKeys == 0 && rows.by(k.ID) == 0):
 			continue // it has left, and nothing can be done for what it may have made
 		case !has:
 			key.State = "missing"

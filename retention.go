@@ -36,7 +36,8 @@ func newRetention(n *Node) *retention {
 	return &retention{d: n.directory, read: n.queues.Read, log: n.log, now: n.config.Now, holder: uuid.NewString()}
 }
 
-// Run works until ctx is over, on one node at a time. It forgets ended logins too.
+// Run works until ctx is over, on one node at a time. It forgets ended
+// logins and old deliveries to webhooks too.
 func (r *retention) Run(ctx context.Context) error {
 	for {
 		held := underLease(ctx, r.d, "retention", r.holder, func(ctx context.Context) {
@@ -45,6 +46,9 @@ func (r *retention) Run(ctx context.Context) error {
 			}
 			if _, err := r.d.SweepLogins(ctx, r.now().Add(-2*gateway.ThrottleWindow)); err != nil && ctx.Err() == nil {
 				r.log.Warn("old logins that failed are kept for longer, for now", "error", err)
+			}
+			if err := r.d.SweepWebhooks(ctx); err != nil && ctx.Err() == nil {
+				r.log.Warn("old deliveries to webhooks are kept for longer, for now", "error", err)
 			}
 			if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
 				r.log.Warn("personal data is kept for longer than it should be, for now", "error", err)

@@ -67,12 +67,12 @@ func (r *dataRing) mayGo(ctx context.Context, gone []string) error {
 	if err != nil {
 		return err
 	}
-	users, err := r.directory.UserRingKeys(ctx)
+	rows, err := rowsSealed(ctx, r.directory)
 	if err != nil {
 		return err
 	}
 	for _, key := range keys {
-		if why := needed(key, users[key.ID], time.Now()); slices.Contains(gone, key.ID) && why != "" {
+		if why := needed(key, rows, time.Now()); slices.Contains(gone, key.ID) && why != "" {
 			return fmt.Errorf("the key %s is not in it any more, and is needed: %s", key.ID, why)
 		}
 	}
@@ -92,14 +92,28 @@ func (r *dataRing) tellLost(ctx context.Context, ring *seal.Ring) error {
 	return nil
 }
 
-// needed says why a key, which has sealed so many users, may not leave the ring;
-// empty where it may.
-func needed(key directory.RingKey, users int, now time.Time) string {
-	switch {
+// sealedRows counts what the keys of the ring have sealed themselves, by their ids.
+type sealedRows struct{ users, webhooks map[string]int }
+
+func rowsSealed(ctx context.Context, d *directory.Directory) (rows sealedRows, err error) {
+	if rows.users, err = d.UserRingKeys(ctx); err != nil {
+		return rows, err
+	}
+	rows.webhooks, err = d.WebhookRingKeys(ctx)
+	return rows, err
+}
+
+func (s sealedRows) by(key string) int { return s.users[key] + s.webhooks[key] }
+
+// needed says why a key may not leave the ring; empty where it may.
+func needed(key directory.RingKey, rows sealedRows, now time.Time) string {
+	switch users, webhooks := rows.users[key.ID], rows.webhooks[key.ID]; {
 	case key.DataKeys > 0:
 		return fmt.Sprintf("it wraps %d data keys; nowserving keys rotate wraps them anew", key.DataKeys)
 	case users > 0:
 		return fmt.Sprintf("it seals %d users; nowserving keys rotate seals them anew", users)
+	case webhooks > 0:
+		return fmt.Sprintf("it seals %d webhooks; nowserving keys rotate seals them anew", webhooks)
 	case !key.Direct.IsZero():
 		return "values that it sealed itself may be left, until " + key.Direct.UTC().Format(time.DateTime)
 	case now.Sub(key.Led) < fingerprintsLast:

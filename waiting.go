@@ -64,7 +64,10 @@ func (n *Node) openStores(ctx context.Context) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	n.follow("history", historySink{n.directory, func(ctx context.Context, r *messages.Read) *messages.View { return n.queues.Read(ctx, r) }})
+	n.openWebhooks()
+	n.follow("history", historySink{
+		n.directory, func(ctx context.Context, r *messages.Read) *messages.View { return n.queues.Read(ctx, r) }, n.webhooks.deliverer.Wake,
+	})
 	return nil
 }
 
@@ -85,7 +88,7 @@ func (n *Node) openJournal(ctx context.Context) error {
 }
 
 func (n *Node) openDirectory(ctx context.Context) (err error) {
-	n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL, Keys: n.dataKeys})
+	n.directory, err = directory.Open(ctx, directory.Options{Dir: n.config.DataDir, DatabaseURL: n.config.DatabaseURL, Keys: n.dataKeys, Now: n.config.Now})
 	return err
 }
 

@@ -70,6 +70,7 @@ const (
 	VisitPublic                  // check in to a public queue, leave it by the ticket's token
 	ReadSystem                   // nodes and keys
 	ManageUsers                  // users and their API keys
+	ManageWebhooks               // receivers of events
 )
 
 // mayDo is the one place that says which level may do what.
@@ -89,6 +90,7 @@ var mayDo = map[Action][]Level{
 	VisitPublic:    {nobody},
 	ReadSystem:     {Admin},
 	ManageUsers:    {Admin},
+	ManageWebhooks: {Admin},
 }
 
 // may refuses what the user may not do: 404 for a queue that it may not see,

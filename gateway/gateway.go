@@ -172,6 +172,7 @@ type Options struct {
 	People    People
 	Cluster   Cluster
 	Keys      Keys
+	Webhooks  Webhooks
 	Passwords Passwords
 	Attempts  Attempts
 	Sealer    Sealer
@@ -179,14 +180,15 @@ type Options struct {
 	LinkKeys  []TokenKey // for the tokens of tickets; the first one seals, all open
 	// IndexKeys are those of the index of customers as they are now: the first
 	// one makes tags, all find. It is called for every customer.
-	IndexKeys func() []TokenKey
-	OIDC      *OIDC       // nil: no sign-in at a provider
-	TLS       *tls.Config // nil: without
-	GRPC      *GRPC       // the gRPC API; nil: without
-	Log       *slog.Logger
-	Now       func() time.Time
-	Ready     func() Readiness
-	Version   string
+	IndexKeys     func() []TokenKey
+	WebhookSender WebhookSender
+	OIDC          *OIDC       // nil: no sign-in at a provider
+	TLS           *tls.Config // nil: without
+	GRPC          *GRPC       // the gRPC API; nil: without
+	Log           *slog.Logger
+	Now           func() time.Time
+	Ready         func() Readiness
+	Version       string
 	// AllowedOrigins are browser origins beside the host's own.
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.

@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 	"nowserving/actors"
 	"nowserving/actors/queue"
 	"nowserving/cluster"
+	"nowserving/gateway/webhook"
 	"nowserving/persistence"
 	"nowserving/persistence/directory"
 	"nowserving/persistence/seal"
@@ -118,6 +120,7 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 		Sealer: seal.NewDataKeys(ring, e.dir, log, e.now),
 		Log:    log, Now: e.now, Ready: func() Readiness { return Readiness{Status: "ready"} },
 		Rules: NewRulebook(ruleStore{e.dir}, log), Audit: NewAuditLog(auditStore{e.dir}, log, e.now), CheckInRate: 10, Cluster: nodesOf{}, Keys: keysOf{}, Attempts: attempts{e.dir},
+		Webhooks: webhookStore{e.dir}, WebhookSender: pinger{webhook.NewSender(webhook.Options{Private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Now: e.now})},
 	}
 	for _, k := range ring.SubKey("access-token") {
 		o.TokenKeys = append(o.TokenKeys, TokenKey(k))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -79,6 +80,13 @@ var accesses = []access{
 	{call: "GET /api/v1/users/:user/keys", who: admins, foreign: none}, {call: "POST /api/v1/users/:user/keys", who: admins, foreign: none, body: `{"name":"x"}`},
 	{call: "DELETE /api/v1/users/:user/keys/:key", who: admins, foreign: none},
 
+	{call: "GET /api/v1/webhooks", who: admins, foreign: none}, {call: "POST /api/v1/webhooks", who: admins, foreign: none, body: `{"url":"https://example.org/NEW"}`},
+	{call: "GET /api/v1/webhooks/:webhook", who: admins, foreign: none}, {call: "PATCH /api/v1/webhooks/:webhook", who: admins, foreign: none, body: `{"enabled":true}`},
+	{call: "DELETE /api/v1/webhooks/:webhook", who: admins, foreign: none}, {call: "POST /api/v1/webhooks/:webhook/test", who: admins, foreign: none},
+	{call: "POST /api/v1/webhooks/:webhook/secrets", who: admins, foreign: none}, {call: "DELETE /api/v1/webhooks/:webhook/secrets", who: admins, foreign: none},
+	{call: "GET /api/v1/webhooks/:webhook/dead", who: admins, foreign: none}, {call: "POST /api/v1/webhooks/:webhook/dead/replay", who: admins, foreign: none},
+	{call: "POST /api/v1/webhooks/:webhook/dead/:delivery/replay", who: admins, foreign: none},
+
 	{call: "GET /api/v1/queues", rpc: "ListQueues", who: everyone, foreign: none},
 	{call: "POST /api/v1/queues", rpc: `CreateQueue {"id":"NEW"}`, who: admins, foreign: none, body: `{"id":"NEW"}`},
 	{call: "GET /api/v1/queues/:queue", rpc: "GetQueue", who: everyone},
@@ -154,6 +162,7 @@ type matrix struct {
 	*liveEnv
 	broker *withRabbit
 	n      int
+	last   string // webhook
 }
 
 // cell is one row for one level and one queue: a and b are everybody's, c is the admin's alone.
@@ -198,7 +207,18 @@ func (m *matrix) fill(c cell) *strings.Replacer {
 	m.t.Helper()
 	m.n++
 	fresh, at, ticket, other := fmt.Sprintf("n%d", m.n), c.queue, m.ticketOf(c), ""
-	user := ""
+	user, hook, delivery := "", "", ""
+	if strings.Contains(c.call, ":webhook") {
+		_ = m.dir.DeleteWebhook(context.Background(), m.last) // there may be so many only
+		hook = m.hook("http://127.0.0.1:1/")
+		m.last = hook
+	}
+	switch {
+	case strings.Contains(c.call, ":delivery"):
+		delivery = m.bury(hook, 1)[0]
+	case c.call == "DELETE /api/v1/webhooks/:webhook/secrets":
+		m.ok(call{method: "POST", path: "/webhooks/" + hook + "/secrets"})
+	}
 	if strings.Contains(c.call, ":user") {
 		user = m.addUser("of-"+fresh+"@example.org", Viewer, "a").ID
 	}
@@ -216,7 +236,7 @@ func (m *matrix) fill(c cell) *strings.Replacer {
 		at = fresh
 	}
 	return strings.NewReplacer(":queue", at, "QUEUE", at, ":ticket", ticket, "TICKET", ticket, "NEW", fresh,
-		":letter", other, "LETTER", other, ":erasure", other, ":user", user, ":key", other)
+		":letter", other, "LETTER", other, ":erasure", other, ":user", user, ":key", other, ":webhook", hook, ":delivery", delivery)
 }
 
 func (m *matrix) ask(c cell) *reply {

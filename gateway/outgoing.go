@@ -34,6 +34,21 @@ func CloudEvent(queueID string, e *messages.Event) []byte {
 	return append(b, '}')
 }
 
+// WebhookBody writes an event of a queue as webhooks have it, by the convention of
+// https://www.standardwebhooks.com. Its data is the event as a WebSocket session
+// has it who may not see customers, and its epoch.
+func WebhookBody(queueID string, e *messages.Event) []byte {
+	b := append(make([]byte, 0, cloudEventSize), `{"type":`...)
+	b = appendString(b, queue.Kind(e.Kind).String())
+	b = append(b, `,"timestamp":`...)
+	b = appendTime(b, e.At)
+	b = append(b, `,"data":{"epoch":`...)
+	b = appendString(b, e.Epoch)
+	b = append(b, ',')
+	b = new(renderer).appendEventFields(b, queueID, e, false)
+	return append(b, '}')
+}
+
 // CloudEventType is the type of an event: "nowserving.ticket.called".
 func CloudEventType(e *messages.Event) string { return "nowserving." + queue.Kind(e.Kind).String() }
 

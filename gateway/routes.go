@@ -54,6 +54,18 @@ func (g *Gateway) route() {
 	api.Post("/users/:user/keys", g.authenticated(g.createKey))
 	api.Delete("/users/:user/keys/:key", g.authenticated(g.deleteKey))
 
+	api.Get("/webhooks", g.authenticated(g.listWebhooks))
+	api.Post("/webhooks", g.authenticated(g.createWebhook))
+	api.Get("/webhooks/:webhook", g.authenticated(g.getWebhook))
+	api.Patch("/webhooks/:webhook", g.authenticated(g.updateWebhook))
+	api.Delete("/webhooks/:webhook", g.authenticated(g.deleteWebhook))
+	api.Post("/webhooks/:webhook/secrets", g.authenticated(g.rotateWebhook))
+	api.Delete("/webhooks/:webhook/secrets", g.authenticated(g.dropOldSecret))
+	api.Post("/webhooks/:webhook/test", g.authenticated(g.testWebhook))
+	api.Get("/webhooks/:webhook/dead", g.authenticated(g.listDeadDeliveries))
+	api.Post("/webhooks/:webhook/dead/replay", g.authenticated(g.replayDeliveries))
+	api.Post("/webhooks/:webhook/dead/:delivery/replay", g.authenticated(g.replayDelivery))
+
 	api.Get("/queues", g.authenticated(g.listQueues))
 	api.Post("/queues", g.authenticated(g.createQueue))
 	api.Get("/queues/:queue", g.authenticated(g.getQueue))

@@ -66,6 +66,8 @@ type Directory struct {
 	// here is fair and ends with the context, unlike polling for its lock.
 	// Nil where the database takes several writers.
 	writer chan struct{}
+	// deliveries is maxDeliveries; a field for the tests to change.
+	deliveries int
 }
 
 // Open opens the directory and brings its tables up to date; several
@@ -77,7 +79,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{dialect: dialect, now: o.Now, keys: o.Keys}
+	d := &Directory{dialect: dialect, now: o.Now, keys: o.Keys, deliveries: maxDeliveries}
 	if d.now == nil {
 		d.now = time.Now
 	}

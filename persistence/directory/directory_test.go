@@ -64,6 +64,12 @@ func conformance(t *testing.T, newDatabase func(*testing.T) opener) {
 			test(t, newDatabase(t))
 		})
 	}
+	for name, test := range webhookTests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newDatabase(t))
+		})
+	}
 	for name, test := range dataKeyTests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

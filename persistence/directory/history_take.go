@@ -20,6 +20,9 @@ type HistoryPart struct {
 	Queue       string
 	After, Upto uint64 // the checkpoint as it must be, and as it will be
 	Changes     []HistoryChange
+	// Event gives one of so many Events of the part, as webhooks have it.
+	Events int
+	Event  func(i int) WebhookEvent
 }
 
 // HistoryChange is what one event means to history and statistics: exactly one
@@ -33,8 +36,8 @@ type HistoryChange struct {
 	Requeued queue.TicketID
 }
 
-// TakeHistory records the parts of several queues, their statistics and their
-// checkpoints in one transaction. It fails with ErrMoved, having written
+// TakeHistory records the parts of several queues, their statistics, what
+// webhooks are to have of them and their checkpoints in one transaction. It fails with ErrMoved, having written
 // nothing, where a checkpoint is not where the part begins: so each event is
 // recorded exactly once, whoever else tries to.
 func (d *Directory) TakeHistory(ctx context.Context, parts []HistoryPart) error {
@@ -51,7 +54,10 @@ func (d *Directory) TakeHistory(ctx context.Context, parts []HistoryPart) error 
 				r.record(p.Queue, c)
 			}
 		}
-		return r.store()
+		if err := r.store(); err != nil {
+			return err
+		}
+		return d.putDeliveries(tx, parts)
 	})
 }
 

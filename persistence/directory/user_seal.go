@@ -35,7 +35,7 @@ const (
 )
 
 // errSealed: a value is damaged or another's, or the ring has lost its key.
-var errSealed = errors.New("directory: a sealed value of a user does not open")
+var errSealed = errors.New("directory: a sealed value does not open")
 
 type emailRow struct {
 	EmailIndex []byte `gorm:"primaryKey"`
@@ -85,25 +85,34 @@ func aeadOf(k seal.Key) (cipher.AEAD, error) {
 
 // sealField seals a field of a user under the first key.
 func (d *Directory) sealField(userID, field, plain string) ([]byte, error) {
-	if d.keys == nil {
-		return nil, fmt.Errorf("%w: users need a key ring", ErrInvalid)
-	}
-	k := d.keys.SubKey(sealPurpose)[0]
-	aead, err := aeadOf(k)
-	if err != nil {
-		return nil, fmt.Errorf("directory: seal a user: %w", err)
-	}
-	head := append([]byte{sealedFormat, byte(len(k.ID))}, k.ID...)
-	return aead.Seal(head, nil, []byte(plain), []byte(field+"\x00"+userID)), nil
+	return d.sealValue(sealPurpose, userID, field, plain)
 }
 
 // openField opens what sealField made of the same field and user.
 func (d *Directory) openField(userID, field string, sealed []byte) (string, error) {
+	return d.openValue(sealPurpose, userID, field, sealed)
+}
+
+// sealValue seals a field of a row under the first key for a purpose.
+func (d *Directory) sealValue(purpose, row, field, plain string) ([]byte, error) {
+	if d.keys == nil {
+		return nil, fmt.Errorf("%w: users and webhooks need a key ring", ErrInvalid)
+	}
+	k := d.keys.SubKey(purpose)[0]
+	aead, err := aeadOf(k)
+	if err != nil {
+		return nil, fmt.Errorf("directory: seal a value: %w", err)
+	}
+	head := append([]byte{sealedFormat, byte(len(k.ID))}, k.ID...)
+	return aead.Seal(head, nil, []byte(plain), []byte(field+"\x00"+row)), nil
+}
+
+func (d *Directory) openValue(purpose, row, field string, sealed []byte) (string, error) {
 	id, rest, err := sealedBy(sealed)
 	if err != nil || d.keys == nil {
 		return "", errSealed
 	}
-	for _, k := range d.keys.SubKey(sealPurpose) {
+	for _, k := range d.keys.SubKey(purpose) {
 		if k.ID != id {
 			continue
 		}
@@ -111,7 +120,7 @@ func (d *Directory) openField(userID, field string, sealed []byte) (string, erro
 		if err != nil {
 			return "", errSealed
 		}
-		plain, err := aead.Open(nil, nil, rest, []byte(field+"\x00"+userID))
+		plain, err := aead.Open(nil, nil, rest, []byte(field+"\x00"+row))
 		if err != nil {
 			return "", errSealed
 		}

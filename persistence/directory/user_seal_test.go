@@ -42,7 +42,7 @@ func with(t *testing.T, o Options, ids ...string) *Directory {
 func dump(t *testing.T, d *Directory) string {
 	t.Helper()
 	var text strings.Builder
-	for _, table := range []string{"users", "user_emails", "audit_log", "api_keys", "refresh_tokens"} {
+	for _, table := range []string{"users", "user_emails", "audit_log", "api_keys", "refresh_tokens", "webhooks"} {
 		dumpTable(t, d, table, &text)
 	}
 	return text.String()
