@@ -55,7 +55,7 @@ var reachable = map[string][]string{
 		"gateway → 10.0.0.0/8 3306", "actors → 10.0.0.0/8 3306", "ingest → 10.0.0.0/8 3306",
 		"gateway → 10.0.0.0/8 5672", "actors → 10.0.0.0/8 5672", "ingest → 10.0.0.0/8 5672",
 	},
-	"everything": {"service → gateway 9090"}, // beside what production has
+	"everything": {"service → gateway 9090", "gateway → internet 443", "actors → internet 443"}, // beside what production has
 	// With the job besides.
 	"argocd staging":    {"migration → mysql 3306", "migration → dns 53"},
 	"argocd production": {"migration → 10.0.0.0/8 3306", "migration → dns 53"},

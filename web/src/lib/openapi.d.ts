@@ -285,6 +285,205 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the webhooks
+         * @description All webhooks, in the order in which they were made; their secrets are shown by none. For admins.
+         */
+        get: operations["listWebhooks"];
+        put?: never;
+        /**
+         * Create a webhook
+         * @description From now on events are sent to `url` by `POST`, as `Standard Webhooks` has it: signed with the secret of this answer, which
+         *     is never shown again, and attempted for up to a day. `docs/webhooks.md` says more. There are 50 at most. For admins.
+         */
+        post: operations["createWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read a webhook
+         * @description How it is set, and how it fares. For admins.
+         */
+        get: operations["getWebhook"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a webhook
+         * @description What waits for it, and what could not be delivered, goes with it. For admins.
+         */
+        delete: operations["deleteWebhook"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a webhook
+         * @description Changes the fields that are given. What waits for it goes to the new address. For admins.
+         */
+        patch: operations["updateWebhook"];
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a new secret
+         * @description The new secret is in this answer and never shown again. For 24 hours the one of before signs too, so that every request
+         *     bears two signatures; one of before that is forgotten. For admins.
+         */
+        post: operations["rotateWebhookSecret"];
+        /**
+         * Forget the secret of before
+         * @description Only the new secret signs from now on. For admins.
+         */
+        delete: operations["dropOldWebhookSecret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a ping
+         * @description Sends one request of type `ping`, once and at once, from the node that was asked; also to a webhook that is disabled. For admins.
+         */
+        post: operations["testWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook}/dead": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        /**
+         * List what could not be delivered
+         * @description The newest first: 10,000 of the last 14 days at most, of which the oldest go where there are more. For admins.
+         */
+        get: operations["listDeadDeliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook}/dead/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver all again
+         * @description All dead deliveries wait again, the oldest first, as far as 10,000 may wait. For admins.
+         */
+        post: operations["replayDeliveries"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/webhooks/{webhook}/dead/{delivery}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+                /**
+                 * @description The delivery's id, which the receiver is told as `webhook-id`.
+                 * @example msg_5f2b8c1e9a7d4460b3c2d1e0f9a8b7c6
+                 */
+                delivery: components["parameters"]["Delivery"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver one again
+         * @description It is attempted as if it had just come, under the same id. For admins.
+         */
+        post: operations["replayDelivery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/queues": {
         parameters: {
             query?: never;
@@ -1567,6 +1766,191 @@ export interface components {
             /** @description The value of `after` for the next page; null on the last one. */
             next: string | null;
         };
+        /** @description A receiver of events. */
+        Webhook: {
+            /** @description The webhook's id. */
+            id: string;
+            /** @description Where events are sent to; null where it cannot be opened, for its key is lost. Then make it anew. */
+            url: string | null;
+            /** @description What it is for. */
+            description: string;
+            /** @description The queues whose events it is sent, or `*` alone for all. */
+            queues: string[];
+            /** @description The events that it is sent, or `*` alone for all. */
+            events: ("*" | "ticket.enqueued" | "ticket.moved" | "ticket.removed" | "ticket.called" | "ticket.recalled" | "ticket.started" | "ticket.completed" | "ticket.held" | "ticket.no_show" | "ticket.requeued" | "ticket.transferred" | "ticket.updated" | "queue.configured" | "queue.opened" | "queue.paused" | "queue.closed")[];
+            /** @description Whether it is sent anything. Events of the time in which it is not are not sent later; what waited before is. */
+            enabled: boolean;
+            /** @description It was disabled because the receiver answered 410. Enabling it clears this. */
+            gone: boolean;
+            /**
+             * Format: date-time
+             * @description Until when the secret of before signs too; null where there is none.
+             */
+            old_secret_until: string | null;
+            /** @description Deliveries that wait for their first or next attempt. */
+            waiting: number;
+            /** @description Deliveries that could not be made. */
+            dead: number;
+            /** @description Dead deliveries that were dropped because there were more than 10,000. */
+            dropped: number;
+            /**
+             * Format: date-time
+             * @description When something was last delivered; null for never.
+             */
+            last_success_at: string | null;
+            /**
+             * Format: date-time
+             * @description When an attempt last failed; null for never.
+             */
+            last_failure_at: string | null;
+            /** @description Why, in one word, such as `http_500` or `timeout`. */
+            last_failure: string | null;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+        };
+        /** @description A webhook with a secret that is new. */
+        WebhookCreated: {
+            /** @description The webhook's id. */
+            id: string;
+            /** @description Where events are sent to; null where it cannot be opened, for its key is lost. Then make it anew. */
+            url: string | null;
+            /** @description What it is for. */
+            description: string;
+            /** @description The queues whose events it is sent, or `*` alone for all. */
+            queues: string[];
+            /** @description The events that it is sent, or `*` alone for all. */
+            events: ("*" | "ticket.enqueued" | "ticket.moved" | "ticket.removed" | "ticket.called" | "ticket.recalled" | "ticket.started" | "ticket.completed" | "ticket.held" | "ticket.no_show" | "ticket.requeued" | "ticket.transferred" | "ticket.updated" | "queue.configured" | "queue.opened" | "queue.paused" | "queue.closed")[];
+            /** @description Whether it is sent anything. Events of the time in which it is not are not sent later; what waited before is. */
+            enabled: boolean;
+            /** @description It was disabled because the receiver answered 410. Enabling it clears this. */
+            gone: boolean;
+            /**
+             * Format: date-time
+             * @description Until when the secret of before signs too; null where there is none.
+             */
+            old_secret_until: string | null;
+            /** @description Deliveries that wait for their first or next attempt. */
+            waiting: number;
+            /** @description Deliveries that could not be made. */
+            dead: number;
+            /** @description Dead deliveries that were dropped because there were more than 10,000. */
+            dropped: number;
+            /**
+             * Format: date-time
+             * @description When something was last delivered; null for never.
+             */
+            last_success_at: string | null;
+            /**
+             * Format: date-time
+             * @description When an attempt last failed; null for never.
+             */
+            last_failure_at: string | null;
+            /** @description Why, in one word, such as `http_500` or `timeout`. */
+            last_failure: string | null;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+            /** @description What requests are signed with. It is never shown again. */
+            secret: string;
+        };
+        /** @description A webhook to be made. */
+        WebhookCreate: {
+            /** @description Where to send events, over HTTPS; `http` in the networks of `--webhook-private-networks` only. */
+            url: string;
+            /** @description What it is for. */
+            description?: string;
+            /** @description The queues whose events it is sent, or `*` alone for all. */
+            queues?: string[];
+            /** @description The events that it is sent, or `*` alone for all. */
+            events?: ("*" | "ticket.enqueued" | "ticket.moved" | "ticket.removed" | "ticket.called" | "ticket.recalled" | "ticket.started" | "ticket.completed" | "ticket.held" | "ticket.no_show" | "ticket.requeued" | "ticket.transferred" | "ticket.updated" | "queue.configured" | "queue.opened" | "queue.paused" | "queue.closed")[];
+            /** @description Whether it is sent anything. Events of the time in which it is not are not sent later; what waited before is. */
+            enabled?: boolean;
+        };
+        /** @description The fields to change. */
+        WebhookUpdate: {
+            /** @description Where to send events, over HTTPS; `http` in the networks of `--webhook-private-networks` only. */
+            url?: string;
+            /** @description What it is for. */
+            description?: string;
+            /** @description The queues whose events it is sent, or `*` alone for all. */
+            queues?: string[];
+            /** @description The events that it is sent, or `*` alone for all. */
+            events?: ("*" | "ticket.enqueued" | "ticket.moved" | "ticket.removed" | "ticket.called" | "ticket.recalled" | "ticket.started" | "ticket.completed" | "ticket.held" | "ticket.no_show" | "ticket.requeued" | "ticket.transferred" | "ticket.updated" | "queue.configured" | "queue.opened" | "queue.paused" | "queue.closed")[];
+            /** @description Whether it is sent anything. Events of the time in which it is not are not sent later; what waited before is. */
+            enabled?: boolean;
+        };
+        /** @description One page of webhooks. */
+        WebhookList: {
+            /** @description The webhooks of this page, in the order in which they were made. */
+            items: components["schemas"]["Webhook"][];
+            /** @description The value of `after` for the next page; null on the last one. */
+            next: string | null;
+        };
+        /** @description What became of a ping. */
+        WebhookTested: {
+            /** @description Whether it was answered with 200 to 299. */
+            delivered: boolean;
+            /** @description The status of the answer; null where none came. */
+            status: number | null;
+            /** @description Why it was not delivered, in one word; null where it was. */
+            reason: string | null;
+            /** @description How long it took. */
+            milliseconds: number;
+        };
+        /** @description An event that could not be delivered. */
+        Delivery: {
+            /** @description What the receiver is told as `webhook-id`. */
+            id: string;
+            /** @description The event's queue. */
+            queue: string;
+            /** @description The version that the event raised its queue to. */
+            version: number;
+            /** @description The event's name. */
+            event: string;
+            /** @description How often it was attempted. */
+            attempts: number;
+            /**
+             * Format: date-time
+             * @description When it came, or was replayed.
+             */
+            since: string;
+            /**
+             * Format: date-time
+             * @description When it was given up.
+             */
+            died_at: string;
+            /** @description Why the last attempt failed, in one word; `backlog_full` where 10,000 waited already. */
+            reason: string;
+            /** @description What the receiver would have got. */
+            body: Record<string, never>;
+        };
+        /** @description One page of dead deliveries. */
+        DeliveryList: {
+            /** @description The deliveries of this page, the newest first. */
+            items: components["schemas"]["Delivery"][];
+            /** @description The value of `after` for the next page; null on the last one. */
+            next: string | null;
+        };
+        /** @description How many deliveries wait again. */
+        Replayed: {
+            /** @description How many. */
+            replayed: number;
+        };
         /**
          * @description `open`: tickets join and are called. `paused`: tickets join, none is called. `closed`: none may join, those in
          *     line may still be called.
@@ -2655,6 +3039,18 @@ export interface components {
                 };
             };
         };
+        /** @description There is no such webhook, or it has no such delivery, or no secret of before. */
+        WebhookNotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {unknown} */
+                    code?: "not_found";
+                };
+            };
+        };
         /**
          * @description There is no such dead letter, or this node has no RabbitMQ (`not_found`); or the user may not see the queue
          *     (`queue_not_found`).
@@ -2850,6 +3246,16 @@ export interface components {
          * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
          */
         Key: string;
+        /**
+         * @description The webhook's id.
+         * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+         */
+        Webhook: string;
+        /**
+         * @description The delivery's id, which the receiver is told as `webhook-id`.
+         * @example msg_5f2b8c1e9a7d4460b3c2d1e0f9a8b7c6
+         */
+        Delivery: string;
         /**
          * @description The dead letter's id.
          * @example 5f2b8c1e9a7d4460b3c2d1e0f9a8b7c6
@@ -3442,6 +3848,408 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["UserNotFound"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: {
+                /** @description The most items of a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next` of the page before. It has no meaning but this. */
+                after?: components["parameters"]["After"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of webhooks. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    createWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "url": "https://example.org/hooks",
+                 *       "queues": [
+                 *         "passports"
+                 *       ],
+                 *       "events": [
+                 *         "ticket.called"
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookCreate"];
+            };
+        };
+        responses: {
+            /** @description The new webhook. */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    getWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The webhook. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    deleteWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    updateWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "enabled": false
+                 *     }
+                 */
+                "application/json": components["schemas"]["WebhookUpdate"];
+            };
+        };
+        responses: {
+            /** @description The webhook as it is now. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    rotateWebhookSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Empty"];
+            };
+        };
+        responses: {
+            /** @description The webhook with its new secret. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    dropOldWebhookSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is forgotten. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    testWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Empty"];
+            };
+        };
+        responses: {
+            /** @description What became of it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookTested"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    listDeadDeliveries: {
+        parameters: {
+            query?: {
+                /** @description The most items of a page. */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next` of the page before. It has no meaning but this. */
+                after?: components["parameters"]["After"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of dead deliveries. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    replayDeliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Empty"];
+            };
+        };
+        responses: {
+            /** @description How many wait again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["CommandUnavailable"];
+            default: components["responses"]["Other"];
+        };
+    };
+    replayDelivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The webhook's id.
+                 * @example 01900f6e-5b1c-7c3a-9f0e-2d4b6a8c0e12
+                 */
+                webhook: components["parameters"]["Webhook"];
+                /**
+                 * @description The delivery's id, which the receiver is told as `webhook-id`.
+                 * @example msg_5f2b8c1e9a7d4460b3c2d1e0f9a8b7c6
+                 */
+                delivery: components["parameters"]["Delivery"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Empty"];
+            };
+        };
+        responses: {
+            /** @description It waits again. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["WebhookNotFound"];
+            413: components["responses"]["TooLarge"];
+            422: components["responses"]["Invalid"];
             429: components["responses"]["RateLimited"];
             503: components["responses"]["CommandUnavailable"];
             default: components["responses"]["Other"];
