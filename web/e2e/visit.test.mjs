@@ -1,7 +1,9 @@
 // People without a login: check-in at a kiosk and on a phone, and the ticket's page.
 import assert from 'node:assert/strict';
 
-import { away, begin, Caller, desktop, eventually, folder, freePort, mustBeAccessible, phone, Program, scene, shows } from './harness.mjs';
+import { correction, generate } from 'lean-qr/nano';
+
+import { away, begin, Caller, desktop, eventually, folder, freePort, mustBeAccessible, mustFit, phone, Program, scene, shows } from './harness.mjs';
 
 const { url, admin } = await begin();
 const missing = /status of 404/;
@@ -13,7 +15,7 @@ async function queue(id, fields = {}) {
 const waiting = async (id) => (await admin.call('GET', `/queues/${id}/tickets?state=waiting`)).items;
 
 scene('a kiosk gives one ticket for a double tap and a lost answer, prints it, and begins anew in its own language', async (s) => {
-  await queue('passports', { services: ['Passport', 'Visa'] });
+  await queue('passports', { services: ['Passport', 'Visa'], prefix: 'WWWW' });
   await queue('photos');
   const page = await s.open({ url, path: '/checkin/passports,photos?kiosk=1', allow: away });
   await page.evaluate(() => { window.print = () => { window.printed = (window.printed ?? 0) + 1; }; });
@@ -45,9 +47,16 @@ scene('a kiosk gives one ticket for a double tap and a lost answer, prints it, a
   await page.waitForFunction(() => window.printed === 1);
   await page.getByRole('button', { name: 'Ich brauche mehr Zeit' }).click();
   await mustBeAccessible(page, 'the kiosk’s ticket');
+  const printed = (await page.pdf({ preferCSSPageSize: true })).toString('latin1');
+  assert.equal(printed.match(/\/Type \/Page\b/g).length, 1, 'the slip is one page');
+  assert.equal(Math.round(/\/MediaBox \[0 0 ([\d.]+)/.exec(printed)[1] / 72 * 25.4), 80, 'mm of paper');
+  await page.emulateMedia({ media: 'print' });
+  await page.setViewportSize({ width: Math.floor(72 / 25.4 * 96), height: 600 }); // what the head of such a printer reaches
+  await mustFit(page, 'the slip');
+  const lines = (e) => Math.round(e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight));
+  assert.equal(await page.locator('.slip .number').evaluate(lines), 1, 'the number is broken');
+  await page.emulateMedia({ media: null });
   await page.setViewportSize(desktop);
-  const pages = (await page.pdf({ preferCSSPageSize: true })).toString('latin1').match(/\/Type \/Page\b/g);
-  assert.equal(pages.length, 1, 'the slip is one page');
   await page.getByRole('button', { name: 'Fertig' }).click();
   await shows(page, 'Where would you like to go?');
 });
@@ -69,14 +78,19 @@ scene('a phone follows its ticket: place, call, transfer, leaving', async (s) =>
   await admin.call('DELETE', `/queues/desk-a/tickets/${first.id}`);
   await shows(page, 'You are next.');
   await page.getByText('Open on another phone').click();
-  await page.getByRole('img', { name: /Scan the code/ }).waitFor();
+  const drawn = await page.getByRole('img', { name: /Scan the code/ }).locator('path').getAttribute('d');
+  const code = generate(page.url(), { minCorrectionLevel: correction.M });
+  const dark = Array.from({ length: code.size ** 2 }, (_, i) => [i % code.size, Math.trunc(i / code.size)]).filter(([x, y]) => code.get(x, y));
+  assert.ok(drawn === dark.map(([x, y]) => `M${x} ${y}h1v1h-1z`).join(''), 'the code leads elsewhere');
 
   await page.context().grantPermissions(['notifications'], { origin: url });
   await page.getByRole('button', { name: 'Tell me' }).click();
   await shows(page, 'get a message');
+  await page.evaluate(() => { navigator.vibrate = (pattern) => { globalThis.vibrated = pattern; }; });
   await admin.call('POST', '/queues/desk-a/call-next', { desk: '4' });
   await shows(page, 'It is your turn!');
   await shows(page, 'Please go to desk 4.');
+  assert.ok((await page.evaluate(() => globalThis.vibrated))?.length > 0, 'it did not vibrate');
   await eventually('there is a notification', () => page.evaluate(async () => {
     const worker = await navigator.serviceWorker.ready;
     return (await worker.getNotifications()).some((n) => n.body === 'Please go to desk 4.');
@@ -88,13 +102,26 @@ scene('a phone follows its ticket: place, call, transfer, leaving', async (s) =>
   const [moved] = await waiting('desk-b'); // as another ticket
   await page.getByRole('button', { name: 'Leave the line' }).click();
   await mustBeAccessible(page, 'the question before leaving');
+  const back = (position) => admin.call('POST', `/queues/desk-b/tickets/${moved.id}/requeue`, { position });
+  // Brought back before the next look at it, of which there is one a second, it is as it was at the last one.
+  await page.route('**/public/tickets/*', async (route) => {
+    const answer = await route.fetch();
+    await back(2);
+    await route.fulfill({ response: answer });
+  }, { times: 1 });
+  const [urgent] = await admin.enqueue('desk-b', [{ priority: 9 }]);
+  await shows(page, '1 person is before you.');
   await page.getByRole('button', { name: 'Yes, leave the line' }).click();
-  await shows(page, 'You have left the line.');
-  assert.deepEqual(await waiting('desk-b'), []);
-  // A look at the ticket comes once a second: on hold it surely is another than before.
-  for (const to of ['requeue', 'hold']) await admin.call('POST', `/queues/desk-b/tickets/${moved.id}/${to}`, {});
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  await shows(page, '1 person is before you.');
+  await admin.call('DELETE', `/queues/desk-b/tickets/${urgent.id}`);
+  await admin.call('DELETE', `/queues/desk-b/tickets/${moved.id}`);
+  await shows(page, 'Your ticket was taken out of the line.');
+  await back(1);
+  await shows(page, 'You are next.');
+  await admin.call('POST', `/queues/desk-b/tickets/${moved.id}/hold`, {});
   await shows(page, 'Your ticket is on hold.');
-  await admin.call('POST', `/queues/desk-b/tickets/${moved.id}/requeue`, {});
+  await back(1);
   await shows(page, 'You are next.');
   await page.getByRole('button', { name: 'Leave the line' }).click();
   await page.getByRole('button', { name: 'Yes, leave the line' }).click();

@@ -33,6 +33,7 @@ export class Holder {
   #take(t: Shown) {
     const before = this.ticket;
     this.ticket = t;
+    if (t.state !== 'removed') this.left = false; // it was brought back
     if (t.queue !== before?.queue) {
       this.moved = before !== null;
       void this.#name(t.queue);
@@ -57,6 +58,8 @@ export class Holder {
       this.ticket = await data(api.DELETE('/api/v1/public/tickets/{token}', { params }));
       this.left = true;
       this.#leaveKey = ''; // it can be brought back, and left again
+      // A session tells what differs from what it told last; it does not know what is shown by this answer.
+      this.live.again();
     } catch (error) {
       this.trouble = problemOf(error).code;
       if (this.trouble === 'ticket_not_waiting') this.#leaveKey = '';
