@@ -48,6 +48,9 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   ]);
   const page = await sit(s, { as: ada }, '1', 'Passports', 'Residence');
   await mustBeAccessible(page, 'the console');
+  await button(page, 'Change desk or queues').click();
+  await mustBeAccessible(page, 'the choice of a desk');
+  await button(page, 'Cancel').click();
   await page.keyboard.press('Alt+n');
   await atHand(page, first);
   await said(page, `${first.number} is called to desk 1.`);
@@ -83,6 +86,26 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   await shows(page, `${third.number} is sent on to Residence.`);
   await page.locator('label', { hasText: 'Residence' }).click();
   await page.getByRole('list', { name: 'Line' }).getByText(third.number).waitFor();
+
+  await page.locator('label', { hasText: 'Passports' }).click();
+  const press = (name) => hand(page).getByRole('button', { name }).click();
+  await press('Call next');
+  await press('Call again');
+  await shows(page, 'Called 3 times');
+  await said(page, `${first.number} is called again.`);
+  await press('Put on hold');
+  await shows(page, `${first.number} is on hold.`);
+  await button(page, `Put ${first.number} back in line`).click();
+  await row(page, first).waitFor();
+  await press('Call next');
+  await press('Back in line');
+  await shows(page, `${first.number} is back in line at position 1.`);
+  await press('Call next');
+  await press('No-show');
+  await shows(page, `${first.number} is noted as a no-show.`);
+  assert.equal(await states('passports', first), 'no_show');
+  await button(page, 'Undo').click();
+  await row(page, first).waitFor();
 });
 
 scene('two attendants: what one does is at the other’s desk, and each is told what concerns them', async (s) => {
@@ -93,6 +116,7 @@ scene('two attendants: what one does is at the other’s desk, and each is told 
   await button(a, 'Call next').click();
   await b.getByRole('region', { name: 'At other desks' }).getByText(first.number).waitFor();
   await b.waitForFunction((id) => document.activeElement?.closest('li')?.dataset.id === id, second.id);
+  assert.equal((await b.locator('[aria-live], [role=status], [role=alert]').allInnerTexts()).join('').trim(), '', 'it is said where it concerns nobody');
 
   // Ben calls another one while he serves: the way out is offered where he looks.
   const third = (await admin.enqueue('passports', [{ customer: { name: 'Eva Novak' } }]))[0];
@@ -157,15 +181,29 @@ scene('a ticket is added at the desk, on a phone', async (s) => {
   await row(page, ticket).getByRole('button', { name: 'Ana Souza' }).click();
   await dialog.getByRole('button', { name: 'Change' }).click();
   await dialog.getByLabel('Name').fill('Ana Lima');
-  await admin.call('PATCH', `/queues/passports/tickets/${ticket.id}`, { service: 'Renewal' });
+  await admin.call('PATCH', `/queues/passports/tickets/${ticket.id}`, { service: 'Renewal', customer: { name: 'Ana Souza', ref: 'P-17' } });
   await button(page, 'Save').click();
   await page.getByRole('list', { name: 'Line' }).getByText('Ana Lima').waitFor();
-  assert.equal((await waiting('passports'))[0].service, 'Renewal');
+  const [{ service, customer }] = await waiting('passports');
+  assert.deepEqual([service, customer.name, customer.ref], ['Renewal', 'Ana Lima', 'P-17']);
   await button(page, 'Call next').click();
   await button(page, 'Start').click();
   await button(page, 'Complete').click();
   await shows(page, `${ticket.number} is completed.`);
 });
+
+/** Clicks on what there is to do next as soon as that has come to be something else, as the second click of a double one does. */
+const clickOn = (page, name) => page.evaluate((n) => new Promise((done) => {
+  const big = document.querySelector('button.big');
+  let since = 0;
+  new MutationObserver(() => { if (big.textContent.trim().startsWith(n)) since ||= performance.now(); }).observe(big, { childList: true, characterData: true, subtree: true });
+  const click = () => {
+    if (since && performance.now() - since > 200) { done(); return; }
+    if (since) big.click();
+    requestAnimationFrame(click);
+  };
+  click();
+}), name);
 
 scene('keys can be switched off, and the desk is remembered', async (s) => {
   const [first, second] = await fill('passports', [{ customer: { name: 'Ana Souza' } }, { customer: { name: 'Li Wei' } }]);
@@ -191,22 +229,38 @@ scene('keys can be switched off, and the desk is remembered', async (s) => {
   await shows(page, `${first.number} is completed.`);
   assert.equal((await admin.call('GET', `/queues/passports/tickets/${first.id}`)).outcome, 'sc');
   assert.equal(await states('passports', second), 'waiting');
+
+  // Neither the second click of a double one nor a key that is held down is meant for what comes next.
+  const again = clickOn(page, 'Start');
+  await button(page, 'Call next').click();
+  await again;
+  await offers(page, 'Start');
+  assert.equal(await states('passports', second), 'called');
+  await page.locator('button.big').focus();
+  for (let i = 0; i < 2; i++) {
+    await page.keyboard.down('Enter');
+    await offers(page, 'Complete');
+  }
+  await page.keyboard.up('Enter');
+  assert.equal(await states('passports', second), 'serving');
 });
 
 scene('an outage is told, nothing can be pressed, and all is back by itself', async (s) => {
   const [first, second] = await fill('passports', [{ customer: { name: 'Ana Souza' } }, { customer: { name: 'Li Wei' } }]);
   const page = await sit(s, { as: ada, allow: away }, '1', 'Passports');
+  await button(page, 'Call next').click();
+  await atHand(page, first);
   await row(page, second).getByRole('button', { name: 'Li Wei' }).focus();
   await node.kill();
   await shows(page, /^Not live since/);
-  assert.equal(await button(page, 'Call next').getAttribute('aria-disabled'), 'true');
+  const on = await page.locator('.work').getByRole('button', { disabled: false }).allInnerTexts();
+  assert.deepEqual(on.filter((name) => !name.includes(second.number)), ['Details'], 'what would do nothing can be pressed');
   const again = await Program.start({ dir, port });
   try {
     await page.getByText(/^Not live since/).waitFor({ state: 'detached' });
     await page.waitForFunction((id) => document.activeElement?.closest('li')?.dataset.id === id, second.id);
-    await button(page, 'Call next').click();
-    await atHand(page, first);
-    await eventually('the call is in the journal', async () => (await states('passports', first)) === 'called');
+    await button(page, 'Start').click();
+    await eventually('the start is in the journal', async () => (await states('passports', first)) === 'serving');
   } finally {
     await again.kill();
   }

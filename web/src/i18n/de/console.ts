@@ -73,7 +73,7 @@ export default {
   search: 'Nummer oder Name suchen',
   found: 'Gefunden',
   foundCount: (n) => many(n, `${n} Ticket gefunden`, `${n} Tickets gefunden`),
-  foundNone: 'In dieser Warteschlange passt kein Ticket dazu.',
+  foundNone: 'In den Warteschlangen dieses Schalters passt kein Ticket dazu.',
   add: 'Ticket hinzufügen',
   place: 'Platz ',
   late: '(länger als vorgesehen)',

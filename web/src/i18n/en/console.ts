@@ -75,7 +75,7 @@ export default {
   search: 'Search by number or name',
   found: 'Found',
   foundCount: (n: number) => many(n, `${n} ticket found`, `${n} tickets found`),
-  foundNone: 'No ticket of this queue has that.',
+  foundNone: 'No ticket in this desk’s queues has that.',
   add: 'Add ticket',
   place: 'Position ',
   late: '(longer than it should be)',

@@ -73,7 +73,7 @@ export default {
   search: 'Buscar por número o nombre',
   found: 'Resultado de la búsqueda',
   foundCount: (n) => many(n, `${n} turno encontrado`, `${n} turnos encontrados`),
-  foundNone: 'Ningún turno de esta cola coincide.',
+  foundNone: 'Ningún turno de las colas de este puesto coincide.',
   add: 'Añadir turno',
   place: 'Posición ',
   late: '(más de lo previsto)',

@@ -73,7 +73,7 @@ export default {
   search: 'Buscar por número ou nome',
   found: 'Resultado da busca',
   foundCount: (n) => many(n, `${n} senha encontrada`, `${n} senhas encontradas`),
-  foundNone: 'Nenhuma senha desta fila corresponde à busca.',
+  foundNone: 'Nenhuma senha das filas deste guichê corresponde à busca.',
   add: 'Adicionar senha',
   place: 'Posição ',
   late: '(mais do que o previsto)',
