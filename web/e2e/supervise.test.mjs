@@ -22,6 +22,7 @@ async function serve(queue, people, outcome) {
   }
 }
 await serve('lab', served + 1, 'referred');
+await serve('desk', 2, 'registered');
 await serve('bills', 2, 'paid');
 const row = (page, name) => page.getByRole('row').filter({ hasText: name });
 
@@ -30,8 +31,10 @@ scene('a supervisor sees its queues at a glance, as they are, and pauses, closes
   await row(page, 'Reception').waitFor();
   assert.equal(await page.getByRole('row').count(), 3);
   assert.match(await row(page, 'Blood tests').innerText(), /open\s+1\s+\d+:\d\d/);
+  const { id } = await attendant.call('POST', '/queues/desk/call-next', { desk: '1' });
   await admin.call('POST', '/queues/desk/tickets', {});
-  await page.locator('tr:has-text("Reception") td.waiting', { hasText: /^1$/ }).waitFor();
+  await eventually('one waits, one is served by one, and all of today in time', async () =>
+    /1\s+\d+:\d\d\s+1\s+1\s+100\s?%/.test(await row(page, 'Reception').innerText()));
   await page.getByRole('button', { name: 'Pause Reception' }).click();
   await shows(page, 'Reception is paused.');
   await page.getByRole('button', { name: 'Undo' }).click();
@@ -46,6 +49,7 @@ scene('a supervisor sees its queues at a glance, as they are, and pauses, closes
   await mustBeAccessible(page, 'overview');
   await admin.call('PATCH', '/queues/desk', { status: 'open' });
   await page.locator('tr:has-text("Reception") td.status', { hasText: 'open' }).waitFor();
+  await attendant.call('POST', `/queues/desk/tickets/${id}/requeue`, {});
 });
 
 scene('a line is sorted, found and filtered, by keyboard too', async (s) => {
@@ -76,6 +80,14 @@ scene('a queue’s day is drawn, and told in figures', async (s) => {
   await page.getByRole('row', { name: /Room 7/ }).waitFor();
   await attendant.call('POST', `/queues/lab/tickets/${id}/requeue`, {});
   await page.getByRole('row', { name: /Room 7/ }).waitFor({ state: 'detached' });
+  await page.getByRole('heading', { name: /^\w+,? \d+ \w+ \d+$/ }).waitFor();
+  // What was done here can be taken back, until somebody else has gone on.
+  await page.getByRole('button', { name: 'Pause Blood tests' }).click();
+  await page.getByRole('button', { name: 'Undo' }).waitFor();
+  await admin.call('PATCH', '/queues/lab', { status: 'closed' });
+  await page.getByRole('button', { name: 'Undo' }).waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Open Blood tests' }).click();
+  await shows(page, 'Blood tests is open.');
   await page.getByRole('button', { name: 'The day before' }).click();
   await page.getByRole('row', { name: 'Whole day' }).getByRole('cell').first().filter({ hasText: /^0$/ }).waitFor();
   await page.reload();
@@ -89,15 +101,15 @@ scene('finished tickets are searched, read on, told of and downloaded', async (s
   assert.equal(await rows.count(), 50);
   assert.match(await rows.first().innerText(), /Oscar/);
   await page.getByRole('button', { name: 'Show more' }).click();
-  await rows.nth(served - 1).waitFor();
-  assert.equal(await rows.count(), served);
+  await rows.nth(served).waitFor();
+  assert.equal(await rows.count(), served + 1);
   await mustBeAccessible(page, 'history');
   await rows.first().getByRole('button').click();
   await page.getByRole('dialog').getByText('Completed').waitFor();
   await mustBeAccessible(page, 'a trail');
   await page.keyboard.press('Escape');
   const [file] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download as CSV' }).click()]);
-  assert.equal(readFileSync(await file.path(), 'utf8').trim().split('\r\n').length, served + 1);
+  assert.equal(readFileSync(await file.path(), 'utf8').trim().split('\r\n').length, served + 2);
   await page.getByLabel('Outcome').fill('something else');
   await page.getByRole('button', { name: 'Search' }).click();
   await shows(page, 'Nothing to show.');

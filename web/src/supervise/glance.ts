@@ -9,7 +9,7 @@ export type Status = Row['status'];
 export const glance = () =>
   all((after) => data(api.GET('/api/v1/overview', { params: { query: { limit: 1000, after } } })));
 
-export type Lateness = 'none' | 'good' | 'near' | 'late';
+type Lateness = 'none' | 'good' | 'near' | 'late';
 const nearly = 0.75; // of the target
 
 /** How long the one who has waited longest has waited, in milliseconds; null where nobody waits. */

@@ -19,7 +19,7 @@ function moment(local: string, zone: string): string | undefined {
 }
 
 /** The same as the server is asked, its times by the clock of a zone. */
-export const queryOf = (a: Asked, zone: string) => ({
+const queryOf = (a: Asked, zone: string) => ({
   queue: a.queue || undefined, attendant: a.attendant || undefined, outcome: a.outcome.trim() || undefined, from: moment(a.from, zone), to: moment(a.to, zone),
 });
 

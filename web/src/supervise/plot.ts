@@ -9,7 +9,7 @@ export interface Series {
   kind: 'left' | 'right' | 'line' | 'dashed';
 }
 
-export interface PlotOptions {
+interface PlotOptions {
   /** Seconds since 1970, one for each value. */
   at: number[];
   series: Series[];
