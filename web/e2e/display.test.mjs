@@ -1,7 +1,5 @@
-// The board on the wall: what it shows, what it says, and how it takes a new program.
+// The board on the wall: what it shows, and what it says.
 import assert from 'node:assert/strict';
-import http from 'node:http';
-import net from 'node:net';
 
 import { away, begin, Caller, eventually, folder, freePort, mustBeAccessible, password, Program, scene, shows, wall } from './harness.mjs';
 
@@ -33,6 +31,9 @@ async function unlock(page) {
 // CI has no voices: these say nothing and write down what they were to say.
 const voices = () => {
   const said = (globalThis.said = []);
+  const sounds = (globalThis.sounds = []);
+  const { start } = AudioScheduledSourceNode.prototype;
+  OscillatorNode.prototype.start = function (...at) { sounds.push('tone'); return start.apply(this, at); };
   const voice = (lang, localService) => ({ lang, localService, default: false, name: lang, voiceURI: lang });
   const list = [voice('en-US', false), voice('en-GB', true), voice('de-DE', true)];
   let speaking = false;
@@ -40,6 +41,7 @@ const voices = () => {
     getVoices: () => list,
     cancel: () => {},
     speak: (u) => {
+      sounds.push('speech');
       said.push({ text: u.text, lang: u.lang, alone: !speaking });
       speaking = true;
       setTimeout(() => { speaking = false; u.onend(); }, 50);
@@ -66,6 +68,9 @@ scene('a display set up by hand shows several queues, newest call first, and rec
   const { number } = await admin.call('POST', '/queues/south/call-next', { desk: 'Room 2' });
   await hero(page).getByText(number).waitFor();
   await shows(page, 'Room 2');
+  // Capitals 25 mm high on a display of 55 inches can be read from ten metres.
+  const numbers = await page.locator('.number, .desk, .lines li').evaluateAll((all) => all.map((e) => parseFloat(getComputedStyle(e).fontSize) * 0.7 * 685 / innerHeight));
+  assert.ok(numbers.length >= 4 && numbers.every((mm) => mm > 25), `${numbers}`);
   await admin.call('POST', `/queues/north/tickets/${first[0].id}/recall`);
   await hero(page).getByText(first[0].number).waitFor();
   await admin.call('POST', `/queues/north/tickets/${first[0].id}/complete`, {});
@@ -127,90 +132,6 @@ scene('a board without connection says so, blanks its calls, and hears on its re
   await node.kill();
 });
 
-/**
- * Stands before a node and gives the page as a later program would: with another
- * name for its entry, whose file comes when it is let.
- */
-async function deploy(entry, next) {
-  const state = { later: false, file: false, looked: 0, pages: 0 };
-  const sockets = new Set();
-  const host = { host: '127.0.0.1', port: new URL(url).port };
-  const front = http.createServer((request, answer) => {
-    if (request.url === '/display' && request.headers['sec-fetch-dest'] === 'empty') state.pages++;
-    if (request.url === next) {
-      if (request.headers['sec-fetch-dest'] !== 'script') state.looked++; // before it would load it
-      if (!state.file) { answer.writeHead(404).end(); return; }
-    }
-    const path = request.url === next ? entry : request.url;
-    const headers = { ...request.headers, 'accept-encoding': 'identity' };
-    request.pipe(http.request({ ...host, path, method: request.method, headers }, (found) => {
-      if (!state.later || path !== '/display') {
-        answer.writeHead(found.statusCode, found.headers);
-        found.pipe(answer);
-        return;
-      }
-      const parts = [];
-      found.on('data', (p) => parts.push(p));
-      found.on('end', () => {
-        const { 'content-length': _, ...rest } = found.headers;
-        answer.writeHead(found.statusCode, rest).end(Buffer.concat(parts).toString().replaceAll(entry, next));
-      });
-    }).on('error', () => answer.destroy()));
-  });
-  front.on('upgrade', (request, socket, head) => {
-    const far = net.connect(host, () => {
-      const lines = Object.entries(request.headers).map(([n, v]) => `${n}: ${v}\r\n`).join('');
-      far.write(`GET ${request.url} HTTP/1.1\r\n${lines}\r\n`);
-      far.write(head);
-      socket.pipe(far).pipe(socket);
-    });
-    for (const [one, other] of [[socket, far], [far, socket]]) one.on('error', () => other.destroy());
-    sockets.add(socket);
-  });
-  await new Promise((yes) => front.listen(0, '127.0.0.1', yes));
-  return {
-    state, url: `http://127.0.0.1:${front.address().port}`,
-    cut: () => { for (const socket of sockets) socket.destroy(); },
-    close: () => { for (const socket of sockets) socket.destroy(); front.closeAllConnections(); front.close(); },
-  };
-}
-
-scene('a board takes the program that its server has by now, when all of it is there, and goes on', async (s) => {
-  await queue('deployed', 2);
-  const text = await (await fetch(`${url}/display`)).text();
-  const entry = /<script type="module"[^>]* src="([^"]+)"/.exec(text)[1];
-  const next = '/assets/index-next.js';
-  const front = await deploy(entry, next);
-  try {
-    const page = await s.open({ url: front.url, path: link('deployed'), view: wall, allow: [...away, /status of 404/] });
-    const running = () => page.evaluate(() => document.querySelector('script[type=module]')?.getAttribute('src'));
-    await shows(page, 'Please wait until your number is called.');
-    front.state.later = true; // but its file comes from a node that is still the old one
-    for (let i = 0; i < 2; i++) {
-      const before = front.state.looked;
-      front.cut();
-      await eventually('it has looked for the new program, and runs on', () => front.state.looked > before);
-    }
-    const { number } = await admin.call('POST', '/queues/deployed/call-next', { desk: '1' });
-    await hero(page).getByText(number).waitFor();
-    assert.equal(await running(), entry, 'it went over to a program that is not there');
-    front.state.file = true;
-    front.cut();
-    await eventually('it runs the new program', async () => (await running().catch(() => '')) === next);
-    await hero(page).getByText(number).waitFor();
-    front.state.later = false; // a node that is still the old one answers
-    for (let i = 0; i < 4; i++) { // it looks twice before it goes over
-      const before = front.state.pages;
-      front.cut();
-      await eventually('it has looked again', () => front.state.pages > before);
-    }
-    await hero(page).getByText(number).waitFor();
-    assert.equal(await running(), next, 'it went back to the program that it had left');
-  } finally {
-    front.close();
-  }
-});
-
 scene('calls are said one at a time, in each language, and none that is old', async (s) => {
   await eventually('the first call is old', () => Date.now() - firstCall > 21_000);
   const context = await s.context({ url, view: wall });
@@ -230,6 +151,8 @@ scene('calls are said one at a time, in each language, and none that is old', as
   const heard = await said();
   assert.ok(heard.every((h) => h.alone), 'two were said at once');
   assert.deepEqual(heard.map((h) => h.lang), ['en-GB', 'de-DE', 'en-GB', 'de-DE']);
+  const call = ['tone', 'tone', 'speech', 'speech'];
+  assert.deepEqual(await page.evaluate(() => globalThis.sounds), ['tone', 'tone', ...call, ...call], 'at the press and at each call: the chime, then the languages');
   const letter = spoken[0].number[0];
   assert.deepEqual(heard.map((h) => h.text), [
     `Number ${letter}, zero, zero, two, please go to desk 3.`, `Nummer ${letter}, null, null, zwei, bitte zu Schalter 3.`,

@@ -1,7 +1,7 @@
 import { untrack } from 'svelte';
 
 import { api } from '../lib/api';
-import { hearEvent, now } from '../lib/clock.svelte';
+import { now, onClockSet } from '../lib/clock.svelte';
 import { Live } from '../lib/live.svelte';
 import { newer, takeOver } from '../lib/program';
 import type { QueueView } from '../lib/queue.svelte';
@@ -40,7 +40,6 @@ export class Board {
   #calls = new Map<string, number>();
   /** Until when this display has heard every call. */
   #heardUntil = 0;
-  readonly #timers: ReturnType<typeof setInterval>[];
   readonly #stops: (() => void)[];
 
   /** Must be made, and is closed, with a component. */
@@ -50,7 +49,6 @@ export class Board {
     this.views = config.queues.map((q) => this.live.follow(q));
     this.#announcer = announcer((c) => this.calls.some((o) => o.ticket === c.ticket && o.calls === c.calls && o.serving === c.serving));
     this.#stops = this.views.map((v) => v.listen((e) => {
-      hearEvent(e.at);
       if (e.event !== 'ticket.called' && e.event !== 'ticket.recalled') return;
       const t = e.data as Ticket;
       this.#at.set(t.id, Date.parse(e.at));
@@ -69,13 +67,14 @@ export class Board {
     });
     const begun = session.renewals;
     if (!config.key) $effect(() => { if (session.renewals !== begun) this.live.again(); });
-    this.#timers = [setInterval(() => void this.#renew(), lookEvery)];
+    // Each look for another program tells the server's time too.
+    const looks = setInterval(() => void this.#renew(), lookEvery);
+    this.#stops.push(() => clearInterval(looks), onClockSet(() => void this.#renew()));
   }
 
   close() {
     this.live.close();
     this.#announcer.close();
-    for (const t of this.#timers) clearInterval(t);
     for (const stop of this.#stops) stop();
   }
 

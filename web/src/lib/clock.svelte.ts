@@ -7,10 +7,16 @@ export function hearTime(date: string | null) {
   if (Math.abs(off - behind) > 1500) behind = off;
 }
 
-/** Learns from a live event that it is that late at least. */
-export function hearEvent(at: string) {
-  const off = Date.parse(at) - Date.now();
-  if (off > behind) behind = off;
+/** Calls back when this device's clock was set, or has slept: what was learnt of the server's is wrong by as much. Gives how to stop. */
+export function onClockSet(f: () => void): () => void {
+  const wall = () => Date.now() - performance.now();
+  let was = wall();
+  const timer = setInterval(() => {
+    const by = wall() - was;
+    was += by;
+    if (Math.abs(by) > 1000) f();
+  }, 1000);
+  return () => clearInterval(timer);
 }
 
 /** The server's time, in milliseconds since 1970. */
