@@ -44,3 +44,11 @@ scene('what is not there says so', async (s) => {
   await shows(page, 'You may not do this.');
   await mustBeAccessible(page, 'a page for others');
 });
+
+scene('the pages can be installed', async (s) => {
+  const page = await s.open({ url });
+  const devtools = await page.context().newCDPSession(page);
+  const { installabilityErrors } = await devtools.send('Page.getInstallabilityErrors');
+  // Chromium installs nothing from a window that forgets all.
+  assert.deepEqual(installabilityErrors.map((e) => e.errorId).filter((id) => id !== 'in-incognito'), []);
+});

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { after } from 'node:test';
 
 import { Balancer } from './balancer.mjs';
-import { away, Caller, eventually, Program, scene, user, wall } from './harness.mjs';
+import { administrator, away, Caller, eventually, Program, scene, user, wall } from './harness.mjs';
 import { board, displayKey, glance, notLive, openConsole, openDisplay, openSupervisor, row, tab } from './pages.mjs';
 
 const { PAGES_REDIS_URL: redis, PAGES_DATABASE_URL: database, PAGES_KEYS: keys } = process.env;
@@ -70,4 +70,17 @@ scene('all pages are live again within 8 s after their node was killed, and noth
     assert.ok(round === 0, `${took} ms`);
     for (const t of news) await persistently(admin, `/queues/${t.queue}/tickets/${t.id}/complete`, {});
   }
+});
+
+scene('it is there to see which queue lives where', async (s) => {
+  const page = await s.open({ url: balancer.url, path: '/admin/cluster', as: administrator });
+  const table = (name) => page.getByRole('region', { name, exact: true }).locator('tbody tr');
+  await table('Nodes').filter({ hasText: 'answers this page' }).waitFor();
+  await eventually('each queue is at a member, which has as many as it says', async () => {
+    const members = await table('Nodes').locator('th').allInnerTexts();
+    const counts = await table('Nodes').locator('td:last-child').allInnerTexts();
+    const homes = await table('Which queue lives where').locator('td').allInnerTexts();
+    return homes.length === queues.length && members.every((m, i) => homes.filter((h) => h === m).length === Number(counts[i])) &&
+      homes.every((h) => members.includes(h));
+  });
 });
