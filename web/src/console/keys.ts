@@ -1,7 +1,7 @@
 /** How the console's keys are pressed: not at all, with Alt, or alone (then never while somebody types). */
 export type KeyMode = 'off' | 'alt' | 'plain';
 
-export const shortcuts = { next: 'n', start: 's', complete: 'c', recall: 'r', undo: 'z', find: 'f' } as const;
+const shortcuts = { next: 'n', start: 's', complete: 'c', recall: 'r', undo: 'z', find: 'f' } as const;
 export type Shortcut = keyof typeof shortcuts;
 
 /** Which shortcut a press means, if any. A key that is held down means nothing more. */

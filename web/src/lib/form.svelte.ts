@@ -54,7 +54,7 @@ export class Form {
 }
 
 /** What the server says of a field, in the page's language where that has words for it. */
-export function fault(message: string): string {
+function fault(message: string): string {
   for (const [pattern, text] of t.forms.faults) {
     const found = pattern.exec(message);
     if (found) return text(...found.slice(1));

@@ -25,7 +25,7 @@ interface Pending {
   no(error: Problem): void;
 }
 
-export interface LiveOptions {
+interface LiveOptions {
   /** An API key or a ticket's token; without one the browser's cookie logs in. */
   token?: string;
   /** Called when the login is not good (any more); true: try again. */

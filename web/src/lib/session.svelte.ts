@@ -27,11 +27,14 @@ class Session {
     }, 10_000);
   }
 
+  /** Whether somebody was signed in here and has not signed out, as far as this browser knows. */
+  get marked() { return localStorage.getItem(mark) !== null; }
+
   /** Finds out who is signed in; where that cannot be known yet, goes on trying behind the sign-in form. */
   async begin() {
     api.GET('/api/v1/auth').then(({ data }) => { this.elsewhere = data?.oidc ?? false; }, () => {});
     try {
-      if (localStorage.getItem(mark) && (await this.renew()) && !this.user) {
+      if (this.marked && (await this.renew()) && !this.user) {
         this.#keep(await data(api.GET('/api/v1/me')), 120); // another page has just renewed it
       }
     } catch {

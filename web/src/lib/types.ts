@@ -29,7 +29,7 @@ export type Frame =
 /** A queue without its counts, which a follower sees in the lists. */
 export type QueueFields = Omit<Queue, 'waiting' | 'active'>;
 
-export type Snapshot = QueueFields & { waiting: Ticket[]; waiting_total: number; active: Ticket[]; held: Ticket[] };
+type Snapshot = QueueFields & { waiting: Ticket[]; waiting_total: number; active: Ticket[]; held: Ticket[] };
 
 export interface QueueEvent {
   type: 'event';

@@ -19,7 +19,6 @@ export default {
     forbidden: 'Ihre Organisation kennt Sie, aber Sie haben hier keinen Zugang. Bitte wenden Sie sich an die Verwaltung.',
     unavailable: 'Die Anmeldung Ihrer Organisation ist gerade nicht erreichbar. Bitte versuchen Sie es noch einmal.',
   },
-  live: 'Live',
   connecting: 'Verbindung wird aufgebaut …',
   notLive: (since) => `Keine Verbindung seit ${since}. Was Sie sehen, kann veraltet sein. Die Verbindung wird neu aufgebaut.`,
   notFound: 'Diese Seite gibt es nicht.',

@@ -19,7 +19,6 @@ export default {
     forbidden: 'You are known to your organisation, but may not come in here. Please ask an administrator.',
     unavailable: 'Your organisation’s sign-in cannot be reached just now. Please try again.',
   } as Record<string, string>,
-  live: 'Live',
   connecting: 'Connecting …',
   notLive: (since: string) => `Not live since ${since}. What you see may be old; trying to connect again.`,
   notFound: 'There is no such page.',

@@ -19,7 +19,6 @@ export default {
     forbidden: 'Su organización le conoce, pero usted no tiene acceso aquí. Consulte a la administración, por favor.',
     unavailable: 'No se puede acceder en este momento al inicio de sesión de su organización. Inténtelo de nuevo, por favor.',
   },
-  live: 'En directo',
   connecting: 'Conectando …',
   notLive: (since) => `Sin conexión desde las ${since}. Lo que ve puede estar desactualizado. Se está intentando conectar de nuevo.`,
   notFound: 'Esta página no existe.',

@@ -19,7 +19,6 @@ export default {
     forbidden: 'Sua organização conhece você, mas você não tem acesso aqui. Por favor, fale com a administração.',
     unavailable: 'O acesso da sua organização não está disponível neste momento. Por favor, tente novamente.',
   },
-  live: 'Ao vivo',
   connecting: 'Conectando …',
   notLive: (since) => `Sem conexão desde ${since}. O que você vê pode estar desatualizado. Tentando conectar novamente.`,
   notFound: 'Esta página não existe.',
