@@ -140,14 +140,19 @@ func adaptedStatistics(s directory.Statistics) gateway.Statistics {
 	}
 }
 
-// queueList is the directory as the projector wants it.
-type queueList struct{ d *directory.Directory }
+// queueList is the directory as the projector wants it. What it is told of lines
+// is kept for those who measure them.
+type queueList struct {
+	d     *directory.Directory
+	lines *lines
+}
 
 func (a queueList) PutViews(ctx context.Context, views map[string]*messages.View) error {
 	rows := make([]directory.QueueRow, 0, len(views))
 	for id, v := range views {
 		rows = append(rows, rowOf(id, v))
 	}
+	a.lines.note(rows...)
 	return a.d.PutQueues(ctx, rows...)
 }
 
@@ -185,7 +190,9 @@ func (a queueList) KnownVersions(ctx context.Context, queues []string) ([]uint64
 	for i, id := range queues {
 		versions[i] = known[id]
 	}
-	return versions, nil
+	rows, err := a.d.ListQueues(ctx, queues, "", len(queues))
+	a.lines.note(rows...)
+	return versions, err
 }
 
 // finishedTickets is the directory as the gateway wants it for finished tickets.

@@ -7,13 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"nowserving/gateway"
 )
@@ -58,14 +53,6 @@ func (h *health) readiness() gateway.Readiness {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.state
-}
-
-// journalUp is 1 where the journal is not missed.
-func (h *health) journalUp() float64 {
-	if slices.Contains(h.readiness().Down, "journal") {
-		return 0
-	}
-	return 1
 }
 
 // lacks tells what the node waits for while it starts.
@@ -176,18 +163,10 @@ func (h *health) probes(mux *http.ServeMux) {
 
 // serveOps serves what only operators should see, until the function that it
 // gives is called.
-func serveOps(ln net.Listener, h *health, metrics *prometheus.Registry) func(context.Context) error {
+func serveOps(ln net.Listener, h *health, metrics http.Handler) func(context.Context) error {
 	mux := http.NewServeMux()
 	h.probes(mux)
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "nowserving_ready", Help: "1 where /readyz answers 200.",
-	}, func() float64 {
-		if h.readiness().Status == statusReady {
-			return 1
-		}
-		return 0
-	}))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -210,11 +189,4 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // who has gone needs no answer
-}
-
-// newMetrics are those of this node alone, not of whatever a library registered.
-func newMetrics() *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
 }

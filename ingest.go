@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"nowserving/actors"
 	"nowserving/gateway/rabbit"
 )
@@ -34,26 +32,16 @@ func (n *Node) startRabbit(context.Context) (err error) {
 	if err != nil {
 		return usage("--amqp-url: %w", err)
 	}
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "nowserving_ingest_requests_total", Help: "Requests from RabbitMQ that were acknowledged, by what became of them.",
-	}, []string{"result"})
-	for _, result := range []string{actors.ResultAccepted, actors.ResultDuplicate, actors.ResultDead} {
-		requests.WithLabelValues(result)
-	}
 	r.ingestion = actors.StartIngestion(actors.IngestionDeps{
 		System: n.member.System(), Queues: n.queues, Open: n.gateway.OpenDelivery,
 		Bury: rabbit.NewDeadLetters(r.publish).Bury, Room: rabbit.Prefetch,
-		Count: func(result string, count int) { requests.WithLabelValues(result).Add(float64(count)) },
-		Now:   n.config.Now, Log: n.log,
+		Settled: n.metrics.settled(), Now: n.config.Now, Log: n.log,
 	})
 	r.consumer = rabbit.NewConsumer(r.consume, r.ingestion, n.log)
-	n.metrics.MustRegister(requests,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "nowserving_ingest_underway", Help: "Requests from RabbitMQ that are not acknowledged.",
-		}, func() float64 { return float64(r.ingestion.Underway()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "nowserving_ingest_ready", Help: "Requests that waited in RabbitMQ when it was last looked at.",
-		}, func() float64 { return float64(r.consumer.Ready()) }))
+	gauge(n.metrics, "nowserving_ingest_underway", "Requests from RabbitMQ that are not acknowledged.", r.ingestion.Underway)
+	gauge(n.metrics, "nowserving_ingest_ready", "Requests that waited in RabbitMQ when it was last looked at.", r.consumer.Ready)
+	gauge(n.metrics, "nowserving_ingest_oldest_seconds", "For how long the oldest request from RabbitMQ has been here unacknowledged.",
+		func() float64 { return r.ingestion.Oldest().Seconds() })
 	n.closing(func(context.Context) error {
 		r.ingestion.Stop()
 		return nil

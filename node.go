@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
@@ -82,7 +81,7 @@ type Node struct {
 	rabbit    *rabbitParts // nil: without --amqp-url
 	webhooks  *webhooks
 
-	metrics *prometheus.Registry
+	metrics *meter
 	http    net.Listener
 	grpc    *gateway.GRPC // nil: without --grpc-addr
 	early   *early        // serves http until the gateway does
@@ -95,7 +94,7 @@ type Node struct {
 
 // Start makes a node that serves, or an error that says what was wrong.
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
-	n := &Node{config: c, log: log, health: newHealth(), metrics: newMetrics(), failed: make(chan error, 4)}
+	n := &Node{config: c, log: log, health: newHealth(), metrics: newMeter(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
 		n.listen, n.openKeys, n.openStores, n.openRings, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
 	} {
@@ -118,7 +117,8 @@ func (n *Node) listen(context.Context) (err error) {
 		if err != nil {
 			return usage("--ops-addr: %w", err)
 		}
-		n.closing(serveOps(ops, n.health, n.metrics))
+		n.measureHealth()
+		n.closing(serveOps(ops, n.health, n.metrics.handler()))
 		n.log.Info("operators are served", "url", "http://"+ops.Addr().String())
 	}
 	if n.http, err = gateway.Listen(n.config.HTTPAddr); err != nil {
@@ -190,10 +190,9 @@ func (n *Node) follow(name string, sink actors.Sink) {
 	f.Only(func(id string) bool { return n.member.Hosts(actors.QueueKind, id) })
 	f.WhereShort(func(id string) { n.projector.Note(id) }) // it reads the queue
 	n.sinks, n.followers = append(n.sinks, sink), append(n.followers, f)
-	n.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "nowserving_events_not_followed", Help: "Events that this node knows of and that have not been followed yet.",
-		ConstLabels: prometheus.Labels{"follower": name},
-	}, func() float64 { return float64(f.Behind()) }))
+	gauge(n.metrics, "nowserving_events_not_followed", "Events that this node knows of and that have not been followed yet.", f.Behind, "follower", name)
+	gauge(n.metrics, "nowserving_follower_lag_seconds", "For how long the oldest of them has been known.",
+		func() float64 { return f.Lag().Seconds() }, "follower", name)
 }
 
 // startQueues joins the cluster with the queue grains, and starts what follows
@@ -208,7 +207,8 @@ func (n *Node) startQueues(context.Context) (err error) {
 		return n.member.Request(ctx, kind, identity, message)
 	}
 	n.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
-	n.projector = actors.NewProjector(n.queues, n.journal, queueList{n.directory}, n.log)
+	lines := newLines(func(id string) bool { return n.member.Hosts(actors.QueueKind, id) }, n.config.Now)
+	n.projector = actors.NewProjector(n.queues, n.journal, queueList{n.directory, lines}, n.log)
 	grains := actors.NewGrain(actors.GrainDeps{
 		Journal: n.journal,
 		Log:     n.log,
@@ -224,6 +224,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 		},
 		Known:     n.known,
 		Trouble:   n.countTrouble(),
+		Appended:  n.metrics.appended(),
 		Followed:  func(ctx context.Context, id string) (uint64, error) { return actors.Followed(ctx, id, n.sinks...) },
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 		Hosted:    func(id string) bool { return n.member.Hosts(actors.QueueKind, id) },
@@ -253,15 +254,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 		return usage("--cluster-addr: %w", err)
 	}
 	n.member.Join()
-	gauge := func(name, help string, value func() int) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
-	}
-	n.metrics.MustRegister(gauge("nowserving_active_queues", "Queues in this node's memory.", n.member.Activations))
-	if o.RedisURL != "" {
-		n.metrics.MustRegister(
-			gauge("nowserving_cluster_members", "Members of the cluster, as far as this node knows.", func() int { return len(n.member.View().Members) }),
-			gauge("nowserving_cluster_reached", "Other members that this node can speak to directly.", n.member.Reached))
-	}
+	n.measureQueues(lines)
 	n.closing(func(ctx context.Context) error {
 		n.member.Shutdown(ctx)
 		return nil
@@ -287,7 +280,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), GRPC: n.grpc, Log: n.log, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate, CheckIns: n.checkIns(),
-		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now),
+		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now), Hooks: n.metrics.hooks(),
 	}
 	if err := n.openFiltering(&o); err != nil {
 		return err
@@ -300,6 +293,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 	n.gateway.StartSessions(actors.SessionDeps{
 		System: n.member.System(), Queues: n.queues, Feeds: n.feeds, Journal: n.journal, Log: n.log,
 	})
+	n.measureGateway()
 	return nil
 }
 

@@ -91,6 +91,21 @@ func TestRolesScaleApart(t *testing.T) {
 			t.Errorf("%s does what others are for:\n%s", c.role, metrics)
 		}
 	}
+	for _, c := range []struct {
+		node *process
+		name string
+		zero bool
+	}{
+		{mouth, `nowserving_commands_total{code="ok",command="enqueue",way="amqp"}`, false},
+		{mouth, `nowserving_commands_total{code="invalid",command="enqueue",way="amqp"}`, false},
+		{mouth, `nowserving_dead_letters_total{code="invalid"}`, false},
+		{mouth, "nowserving_ingest_oldest_seconds", true},
+		{mouth, `nowserving_cluster_requests_total{result="answered"}`, false},
+		{house, `nowserving_queue_waiting_tickets{queue="north"}`, false},
+		{house, `nowserving_follower_lag_seconds{follower="history"}`, true},
+	} {
+		eventually(t, c.name, func() bool { return (metric(t, c.node.ops(), c.name) == "0") == c.zero })
+	}
 	for _, p := range []*process{mouth, door, house} {
 		if code, took := p.stop(); code != 0 {
 			t.Errorf("exit code %d after %s", code, took)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"nowserving/actors"
 )
 
@@ -44,28 +42,18 @@ func (n *Node) known(ctx context.Context, id string) (uint64, error) {
 // countTrouble gives what the grains count in, and has it told.
 func (n *Node) countTrouble() *actors.Trouble {
 	t := new(actors.Trouble)
-	count := func(name, help, kind string, value func() uint64) prometheus.Collector {
-		o := prometheus.CounterOpts{Name: name, Help: help}
-		if kind != "" {
-			o.ConstLabels = prometheus.Labels{"kind": kind}
-		}
-		return prometheus.NewCounterFunc(o, func() float64 { return float64(value()) })
-	}
+	m := n.metrics
 	const failures = "nowserving_append_failures_total"
 	const help = "Appends and checks of ownership that failed: fenced (claimed elsewhere), gap (events are missing), " +
 		"unavailable (nothing was written), unknown (that is not known)."
-	n.metrics.MustRegister(
-		count("nowserving_epochs_begun_total", "New epochs of queues whose store had lost events.", "", t.Epochs.Load),
-		count(failures, help, "fenced", t.Fenced.Load),
-		count(failures, help, "gap", t.Gaps.Load),
-		count(failures, help, "unavailable", t.Unavailable.Load),
-		count(failures, help, "unknown", t.Unknown.Load),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "nowserving_damaged_queues", Help: "Queues that are not served because their journal cannot be read.",
-		}, func() float64 { return float64(t.Damaged.Load()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "nowserving_journal_up", Help: "1 where the journal could be reached and took writes when it was last looked at.",
-		}, n.health.journalUp),
-	)
+	counter(m, failures, help, t.Fenced.Load, "kind", "fenced")
+	counter(m, failures, help, t.Gaps.Load, "kind", "gap")
+	counter(m, failures, help, t.Unavailable.Load, "kind", "unavailable")
+	counter(m, failures, help, t.Unknown.Load, "kind", "unknown")
+	counter(m, "nowserving_epochs_begun_total", "New epochs of queues whose store had lost events.", t.Epochs.Load)
+	counter(m, "nowserving_lost_events_total", "Acknowledged events that the store was found to have lost.", t.Lost.Load)
+	counter(m, "nowserving_load_failures_total", "Times that a queue could not be loaded.", t.Loads.Load)
+	counter(m, "nowserving_backlog_refusals_total", "Commands refused because too many events of their queue wait for history or events out.", t.NotFollowed.Load)
+	gauge(m, "nowserving_damaged_queues", "Queues that are not served because their journal cannot be read.", t.Damaged.Load)
 	return t
 }

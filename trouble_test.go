@@ -61,8 +61,8 @@ func TestRedisThatRefusesWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "the node names the journal", func() bool { return readiness(t, p.url) == "503 unavailable [journal]" })
-		if up := metric(t, p.ops(), "nowserving_journal_up"); up != "0" {
-			t.Errorf("%v: nowserving_journal_up %s", c.refuse, up)
+		if up := metric(t, p.ops(), `nowserving_dependency_up{dependency="journal"}`); up != "0" {
+			t.Errorf("%v: the journal is up: %s", c.refuse, up)
 		}
 		for range 20 {
 			a, err := l.admin.call(p.url, "POST", "/queues/line-0/tickets", "", "")
@@ -232,6 +232,9 @@ func TestRedisRolledBack(t *testing.T) {
 	})
 	if n := metric(t, s.ops(), "nowserving_epochs_begun_total"); n != "1" {
 		t.Errorf("%s epochs are counted", n)
+	}
+	if n := metric(t, s.ops(), "nowserving_lost_events_total"); n != "4" {
+		t.Errorf("%s lost events are counted", n)
 	}
 	if n := strings.Count(s.log(), "a new epoch begins"); n != 1 {
 		t.Errorf("the log tells %d times of a new epoch", n)

@@ -226,6 +226,9 @@ func (c *committer) answered(b *batch, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.done, b.err = true, err
+	if b.events > 0 {
+		c.Appended(b.events, time.Since(b.began))
+	}
 	for len(c.sent) > 0 && c.sent[0].done {
 		first := c.sent[0]
 		if c.failed == nil {

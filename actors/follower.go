@@ -129,7 +129,19 @@ func (f *JournalFollower) Known(id string) uint64 { return f.line.version(id) }
 
 // Behind tells how many events, of the queues that are known to have news, the
 // sink has not got yet.
-func (f *JournalFollower) Behind() (events uint64) { return f.line.behind() }
+func (f *JournalFollower) Behind() uint64 {
+	events, _ := f.line.behind()
+	return events
+}
+
+// Lag is for how long, about, the oldest of them has been known.
+func (f *JournalFollower) Lag() time.Duration {
+	_, since := f.line.behind()
+	if since.IsZero() {
+		return 0
+	}
+	return time.Since(since)
+}
 
 // Run works until ctx is over.
 func (f *JournalFollower) Run(ctx context.Context) error {

@@ -17,6 +17,7 @@ type newsLine struct {
 
 	mu      sync.Mutex
 	queues  map[string]*news
+	lined   map[*news]struct{} // those of them that have news
 	ready   []*news
 	delayed []*news
 	most    int // queues that are remembered before trim
@@ -26,21 +27,23 @@ type newsLine struct {
 // own goroutine only.
 type news struct {
 	id    string
-	known uint64 // the newest version of its journal that was heard of
-	lined bool   // it is in the line, delayed, or in hand
+	known uint64    // the newest version of its journal that was heard of
+	lined bool      // it is in the line, delayed, or in hand
+	since time.Time // when it came into the line, or what it has news of was not known yet
 
 	at       uint64 // the sink's checkpoint, where it has been located
 	located  bool
 	picked   uint64 // known, when it was taken in hand
-	alone    bool   // a round with it has failed in the sink; it might be the cause
-	perEntry int    // events in the entry that was read last
+	pickedAt time.Time
+	alone    bool // a round with it has failed in the sink; it might be the cause
+	perEntry int  // events in the entry that was read last
 	failures int
 	retry    time.Time
 	short    bool // the journal was found to end before the checkpoint
 }
 
 func newNewsLine() *newsLine {
-	return &newsLine{signal: make(chan struct{}, 1), queues: make(map[string]*news), most: followCached}
+	return &newsLine{signal: make(chan struct{}, 1), queues: make(map[string]*news), lined: make(map[*news]struct{}), most: followCached}
 }
 
 // note lines a queue up whose journal has reached a version. It never blocks.
@@ -61,7 +64,8 @@ func (l *newsLine) noteOne(id string, version uint64) *news {
 	}
 	n.known = max(n.known, version)
 	if !n.lined {
-		n.lined = true
+		n.lined, n.since = true, time.Now()
+		l.lined[n] = struct{}{}
 		l.ready = append(l.ready, n)
 	}
 	l.wake()
@@ -116,7 +120,7 @@ func (l *newsLine) pick(most int, now time.Time) (hand []*news) {
 			break
 		}
 		l.ready[0], l.ready = nil, l.ready[1:]
-		n.picked = n.known
+		n.picked, n.pickedAt = n.known, now
 		if hand = append(hand, n); n.alone {
 			break
 		}
@@ -186,9 +190,14 @@ func (l *newsLine) without(n *news) {
 }
 
 func (l *newsLine) settle(n *news) {
-	if n.lined = n.known > n.at; n.lined {
-		l.ready = append(l.ready, n)
+	if n.lined = n.known > n.at; !n.lined {
+		delete(l.lined, n)
+		return
 	}
+	if n.at >= n.picked { // what is left has come since
+		n.since = n.pickedAt
+	}
+	l.ready = append(l.ready, n)
 }
 
 // waiting tells whether some queue is in the line, and else when the first that
@@ -216,13 +225,19 @@ func (l *newsLine) version(id string) uint64 {
 }
 
 // behind counts the events that are known and not followed.
-func (l *newsLine) behind() (events uint64) {
+func (l *newsLine) behind() (events uint64, since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, n := range l.queues {
-		if n.located && n.known > n.at {
+	for n := range l.lined {
+		if n.known <= n.at { // it is only looked at
+			continue
+		}
+		if since.IsZero() || n.since.Before(since) {
+			since = n.since
+		}
+		if n.located {
 			events += n.known - n.at
 		}
 	}
-	return events
+	return events, since
 }

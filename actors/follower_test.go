@@ -128,6 +128,9 @@ func TestFollowerSetsAsideWhatTheSinkRefuses(t *testing.T) {
 	others := slices.Concat(ids[:7], ids[8:42], ids[43:])
 	s.await(t, 2, others...)
 	staysQuick(t, f, s, all[0])
+	if f.Behind() < 4 || f.Lag() <= 0 {
+		t.Errorf("two queues are set aside, and it is %d events and %s behind", f.Behind(), f.Lag())
+	}
 	if !strings.Contains(log.String(), "not taken") || !strings.Contains(log.String(), "queue="+ids[42]) {
 		t.Errorf("it was not told which queue is set aside:\n%s", log.String())
 	}

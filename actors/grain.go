@@ -70,6 +70,9 @@ type GrainDeps struct {
 	MaxUnfollowed Unfollowed
 	// Trouble counts what goes wrong with the journal, if it is not nil.
 	Trouble *Trouble
+	// Appended is told of each append that was answered, if it is not nil: how many
+	// events were in it, and how long it took. It must not block.
+	Appended func(events int, took time.Duration)
 	// Passivate recognises the message that asks a grain to stop.
 	Passivate func(message any) bool
 	// Hosted tells whether a queue lives on this node, as far as that is known;
@@ -81,10 +84,13 @@ type GrainDeps struct {
 // Trouble is what has gone wrong with the journal.
 type Trouble struct {
 	Epochs atomic.Uint64 // begun because the store had lost events
+	Lost   atomic.Uint64 // events that the store had lost
 	// Appends and checks of ownership that failed: the queue was claimed
 	// elsewhere, events are missing, nothing was written, or that is not known.
 	Fenced, Gaps, Unavailable, Unknown atomic.Uint64
-	Damaged                            atomic.Int64 // queues out of service now
+	Loads                              atomic.Uint64 // of queues that failed
+	NotFollowed                        atomic.Uint64 // commands refused, for events wait for those who must have them
+	Damaged                            atomic.Int64  // queues out of service now
 }
 
 // grain is one activation of one queue: load, decide, append, apply, answer.
@@ -156,6 +162,9 @@ type item struct {
 func NewGrain(deps GrainDeps) func(identity string) actor.Actor {
 	if deps.Trouble == nil {
 		deps.Trouble = new(Trouble)
+	}
+	if deps.Appended == nil {
+		deps.Appended = func(int, time.Duration) {}
 	}
 	saving := make(chan struct{}, maxSaving)
 	return func(identity string) actor.Actor {
@@ -300,6 +309,7 @@ func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 	decision, err := g.state.Decide(command)
 	// The arrival of a ticket that has left its source is not put off.
 	if err == nil && decision.Event != nil && m.GetArrive() == nil && !g.mayGrow() {
+		g.Trouble.NotFollowed.Add(1)
 		err = queue.ErrNotFollowed
 	}
 	switch refused := (*queue.Error)(nil); {

@@ -91,10 +91,11 @@ type IngestionDeps struct {
 	// Room is how many deliveries a source hands over before it waits for
 	// acknowledgements.
 	Room int
-	// Count is told the results of requests; it must not block.
-	Count func(result string, n int)
-	Now   func() time.Time
-	Log   *slog.Logger
+	// Settled is told what became of a request, by which code it is dead, and how
+	// long that took since it came; it must not block.
+	Settled func(result, code string, took time.Duration)
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Ingestion is the handle of the actor that makes tickets of deliveries: one
@@ -104,6 +105,7 @@ type Ingestion struct {
 	deps     IngestionDeps
 	pid      *actor.PID
 	underway atomic.Int64
+	oldest   atomic.Int64 // when the oldest of them came, in Unix milliseconds; 0: there is none
 	done     chan struct{}
 }
 
@@ -151,9 +153,9 @@ func (i *Ingestion) Lost(s Source) { i.send(&lostSource{s}) }
 // Deliver hands over deliveries of a source, in order. How many there are at
 // once is the source's to bound.
 func (i *Ingestion) Deliver(s Source, deliveries []*Delivery) {
-	intakes := make([]*intake, len(deliveries))
+	intakes, now := make([]*intake, len(deliveries)), time.Now()
 	for n, d := range deliveries {
-		in := &intake{delivery: d}
+		in := &intake{delivery: d, came: now}
 		if in.request, in.problem = i.deps.Open(d); in.request != nil {
 			in.queue = in.request.Queue()
 		}
@@ -176,6 +178,15 @@ func (i *Ingestion) Close(ctx context.Context) {
 
 // Underway counts deliveries that are not acknowledged.
 func (i *Ingestion) Underway() int { return int(i.underway.Load()) }
+
+// Oldest is for how long the oldest of them has been here.
+func (i *Ingestion) Oldest() time.Duration {
+	came := i.oldest.Load()
+	if came == 0 {
+		return 0
+	}
+	return max(0, time.Since(time.UnixMilli(came)))
+}
 
 // Stop ends the actor, and what is under way with it.
 func (i *Ingestion) Stop() {
@@ -206,6 +217,7 @@ type ingestion struct {
 // intake is one delivery on its way.
 type intake struct {
 	delivery *Delivery
+	came     time.Time
 	request  Request // nil: it could not be decoded
 	queue    string
 	// What became of it; while it is in a window that is under way, that one's.
@@ -270,7 +282,7 @@ func (a *ingestion) tick() {
 func (a *ingestion) open(s Source) {
 	a.forget()
 	a.source, a.opened, a.line, a.blocked = s, time.Now(), nil, time.Time{}
-	a.handle.underway.Store(0)
+	a.countLine()
 }
 
 // forget drops all that is not under way.
@@ -285,7 +297,7 @@ func (a *ingestion) arrived(m *arrived) {
 		return
 	}
 	a.line = append(a.line, m.intakes...)
-	a.handle.underway.Add(int64(len(m.intakes)))
+	a.countLine()
 	now := a.Now()
 	for _, in := range m.intakes {
 		p := a.pipelines[in.queue]
@@ -328,7 +340,7 @@ func (a *ingestion) acknowledge() {
 		a.ack(a.line[n-1].delivery.Tag, true)
 		clear(a.line[:n])
 		a.line = a.line[n:]
-		a.handle.underway.Add(int64(-n))
+		a.countLine()
 		a.blocked = time.Time{}
 	}
 	if len(a.line) == 0 {
@@ -353,9 +365,19 @@ func (a *ingestion) acknowledgeBehind() {
 		}
 		kept = append(kept, in)
 	}
-	a.handle.underway.Add(int64(len(kept) - len(a.line)))
 	clear(a.line[len(kept):])
 	a.line = kept
+	a.countLine()
+}
+
+// countLine is for those who look from outside.
+func (a *ingestion) countLine() {
+	oldest := int64(0)
+	if len(a.line) > 0 {
+		oldest = a.line[0].came.UnixMilli()
+	}
+	a.handle.underway.Store(int64(len(a.line)))
+	a.handle.oldest.Store(oldest)
 }
 
 // ack: a source that is lost delivers again, and the queue knows what it took.

@@ -84,6 +84,7 @@ func (g *grain) newEpoch(known uint64) {
 	g.log.Error("the store has lost acknowledged events of the queue; a new epoch begins",
 		"version", known, "left", g.state.Version())
 	g.Trouble.Epochs.Add(1)
+	g.Trouble.Lost.Add(known - g.state.Version())
 	var op queue.OpID
 	_, _ = crand.Read(op[:])
 	e := g.state.NewEpoch(known, crand.Text(), op, g.Now())
@@ -280,6 +281,7 @@ func (g *grain) loaded(m *loaded) {
 	case m.state.Exists():
 		g.newEpoch(g.known)
 	default: // see queue.Create
+		g.Trouble.Lost.Add(g.known - m.head.Version)
 		g.log.Error("the store has lost the queue's events; it can be made again above them", "version", g.known, "left", m.head.Version)
 	}
 	g.sinceSnapshot = m.events
@@ -302,6 +304,7 @@ func (g *grain) absent(known uint64) {
 	g.setDamaged(false)
 	if known > 0 && !g.warned {
 		g.warned = true
+		g.Trouble.Lost.Add(known)
 		g.log.Error("the store has lost the whole journal of the queue; made again it begins above it", "version", known)
 	}
 	if g.creating() {
@@ -348,6 +351,7 @@ func (g *grain) happenedAnswer(e *queue.Event, it *item) any {
 }
 
 func (g *grain) loadFailed(err error) {
+	g.Trouble.Loads.Add(1)
 	if damaged := errors.Is(err, queue.ErrDamaged); !damaged {
 		g.warn("the queue could not be loaded", err)
 	} else if !g.damaged {

@@ -63,7 +63,7 @@ func (a *ingestion) windowDone(m *windowDone) {
 	a.busy--
 	for _, in := range m.window {
 		if in.settled = in.result != ""; in.settled {
-			a.Count(in.result, 1)
+			a.Settled(in.result, in.problem.GetCode(), time.Since(in.came))
 		}
 	}
 	// After a change of source, what waits now is the same once more.

@@ -26,6 +26,9 @@ func NewQueues(request Requester, undelivered func(error) bool) *Queues {
 	return &Queues{request: request, undelivered: undelivered, underway: newShares()}
 }
 
+// Underway counts requests that are not answered yet.
+func (q *Queues) Underway() int64 { return q.underway.all.Load() }
+
 // Do sends a command to its queue and gives the answer, which is never nil: a
 // command that could not be answered is refused with unavailable, where
 // certainly nothing happened, or outcome_unknown. Commands of one caller are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -68,7 +69,14 @@ type SessionDeps struct {
 	Renderer Renderer
 	Form     Form // what the renderer makes
 	Watches  *Watches
+	Traffic  *Traffic // counts, if it is not nil
 	Log      *slog.Logger
+}
+
+// Traffic is what went to the clients of sessions.
+type Traffic struct {
+	Frames atomic.Uint64
+	Slow   atomic.Uint64 // sessions that were ended, for the client did not read
 }
 
 // session is the actor. An idle one holds no goroutine.
@@ -131,8 +139,11 @@ func (s *session) Receive(ctx actor.Context) {
 	case *watcher:
 		s.showNews(m)
 	case *pingClient:
-		if !s.closed && s.socket.Ping() != nil {
-			s.end(CloseTooSlow, "The client does not read.")
+		if s.closed {
+			return
+		}
+		if err := s.socket.Ping(); err != nil {
+			s.cut(err, "The client does not read.")
 		}
 	case *closeSession:
 		s.end(m.code, m.reason)
@@ -149,8 +160,18 @@ func (s *session) write(frame []byte) {
 		return
 	}
 	if err := s.socket.Write(frame); err != nil {
-		s.end(CloseTooSlow, "The client reads too slowly.")
+		s.cut(err, "The client reads too slowly.")
+		return
 	}
+	s.Traffic.Frames.Add(1)
+}
+
+// cut ends the session of a client that has not taken something, or has gone.
+func (s *session) cut(err error, reason string) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.Traffic.Slow.Add(1)
+	}
+	s.end(CloseTooSlow, reason)
 }
 
 func (s *session) end(code int, reason string) {

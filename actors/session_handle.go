@@ -55,6 +55,9 @@ func (*closeSession) IgnoreDeadLetterLogging() {}
 // OpenSession starts the actor of a socket. Whoever opened it must Close it
 // and wait for Done before the socket is let go.
 func OpenSession(deps SessionDeps, socket Socket) *Session {
+	if deps.Traffic == nil {
+		deps.Traffic = new(Traffic)
+	}
 	s := &Session{deps: deps, room: make(chan struct{}, maxHanded), done: make(chan struct{})}
 	a := &session{SessionDeps: deps, handle: s, socket: socket}
 	s.pid = deps.System.Root.Spawn(actor.PropsFromProducer(func() actor.Actor { return a }))

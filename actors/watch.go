@@ -90,6 +90,13 @@ func (m *Watches) Close() {
 	m.running.Wait()
 }
 
+// Count counts the holders who watch.
+func (m *Watches) Count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.count
+}
+
 // join is false where too many watch.
 func (m *Watches) join(w *watcher) bool {
 	m.mu.Lock()

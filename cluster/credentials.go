@@ -115,6 +115,11 @@ func (c *Credentials) current(log *slog.Logger) *loadedCredentials {
 	return c.loaded
 }
 
+// Until is when the certificate ends.
+func (c *Credentials) Until(log *slog.Logger) time.Time {
+	return c.current(log).certificate.Leaf.NotAfter
+}
+
 // Server is for the connections of other nodes.
 func (c *Credentials) Server(log *slog.Logger) *tls.Config {
 	return &tls.Config{

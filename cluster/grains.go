@@ -46,7 +46,8 @@ type grains struct {
 	active   map[grainKey]*activation
 	stopping map[grainKey]*activation // on their way out
 	leaving  bool
-	serial   uint64
+	serial   uint64 // of the last activation
+	ended    atomic.Uint64
 	done     chan struct{}
 	closed   sync.Once
 }
@@ -191,6 +192,7 @@ func (s *shell) Receive(ctx actor.Context) {
 		return
 	}
 	close(s.activation.stopped)
+	s.grains.ended.Add(1)
 	s.grains.mu.Lock()
 	defer s.grains.mu.Unlock()
 	if s.grains.active[s.activation.key] == s.activation { // it stopped unasked
@@ -402,6 +404,25 @@ func (g *grains) leave(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// load counts the requests that are under way to the grains, and those to the one
+// that has the most.
+func (g *grains) load() (all, most int64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for _, a := range g.active {
+		n := a.underway.Load()
+		all, most = all+n, max(most, n)
+	}
+	return all, most
+}
+
+// lives counts the activations that there have been, and those that are over.
+func (g *grains) lives() (begun, over uint64) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.serial, g.ended.Load()
 }
 
 func (g *grains) count() int {

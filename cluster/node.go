@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -74,6 +75,7 @@ type Node struct {
 	members *membership
 	links   *links
 	joined  *life // of which Gone was told; see seen
+	sent    sent
 
 	listener net.Listener
 	server   *grpc.Server
@@ -238,7 +240,29 @@ func (n *Node) attempt(ctx context.Context, v *View, key grainKey, message any) 
 	case owner.Addr == n.members.addr:
 		return n.askHere(ctx, key, message)
 	}
-	return n.links.ask(ctx, v, owner, key, message)
+	answer, err := n.links.ask(ctx, v, owner, key, message)
+	n.sent.count(err)
+	return answer, err
+}
+
+// sent counts the attempts to ask another node.
+type sent struct{ answered, refused, lost atomic.Uint64 }
+
+func (s *sent) count(err error) {
+	switch {
+	case err == nil:
+		s.answered.Add(1)
+	case errors.Is(err, errNotHere), errors.Is(err, ErrUndelivered):
+		s.refused.Add(1)
+	default:
+		s.lost.Add(1)
+	}
+}
+
+// Sent counts what was asked of other nodes: what they answered, what certainly
+// reached no grain of theirs, and what may have.
+func (n *Node) Sent() (answered, refused, lost uint64) {
+	return n.sent.answered.Load(), n.sent.refused.Load(), n.sent.lost.Load()
 }
 
 // askHere waits for an answer of a grain of this node.
@@ -305,6 +329,13 @@ func (n *Node) Reached() int { return n.links.reached() }
 
 // Activations counts the grains that live here.
 func (n *Node) Activations() int { return n.grains.count() }
+
+// Lives counts the activations that there have been here, and those that are over.
+func (n *Node) Lives() (begun, over uint64) { return n.grains.lives() }
+
+// Load counts the requests that are under way to the grains that live here, and
+// those to the one that has the most.
+func (n *Node) Load() (all, most int64) { return n.grains.load() }
 
 // Passivate stops the grains that pick chooses by their identity and that no
 // request is under way to, and waits until they have stopped. It is false

@@ -30,7 +30,7 @@ func benchEnqueue(b *testing.B, key *string) {
 	body := []byte(`{"service":"Passports","priority":3,"customer":{"name":"Ada Marsh"},"payload":{"documents":2}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, p := e.gateway.command(context.Background(), "enqueue", "a", body, who, queue.FromREST, "", commandMeta{key: key}); p != nil {
+		if _, p := e.gateway.build(context.Background(), "enqueue", "a", body, who, queue.FromREST, "", commandMeta{key: key}); p != nil {
 			b.Fatal(p)
 		}
 	}
@@ -42,13 +42,13 @@ func BenchmarkEnqueueCommandKeyed(b *testing.B) { key := "k"; benchEnqueue(b, &k
 
 func BenchmarkAppendTicket(b *testing.B) {
 	e := start(b)
-	m, p := e.gateway.command(context.Background(), "enqueue", "a",
+	made, p := e.gateway.build(context.Background(), "enqueue", "a",
 		[]byte(`{"service":"P","customer":{"name":"Ada Marsh"},"payload":{"documents":2}}`),
 		&Principal{UserID: "u", Level: Admin}, queue.FromREST, "", commandMeta{})
 	if p != nil {
 		b.Fatal(p)
 	}
-	a := m.GetEnqueue()
+	a := made.message.GetEnqueue()
 	t := &messages.Ticket{Id: a.Id, Number: "A042", State: 1, Service: "P", Source: 1, Customer: a.Customer, Payload: a.Payload, EnqueuedAt: 1}
 	var dst []byte
 	b.ReportAllocs()

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -27,6 +28,7 @@ type commandSpec struct {
 	public bool
 	// decode makes the action of the arguments.
 	decode func(b *build)
+	number int // its place in CommandNames
 }
 
 // commandSpecs holds every command by its name in the contract; configure,
@@ -71,6 +73,8 @@ type commandMeta struct {
 type build struct {
 	*faults
 	g       *Gateway
+	spec    *commandSpec
+	began   time.Time
 	who     *Principal
 	args    *object
 	source  queue.Source
@@ -86,33 +90,48 @@ type build struct {
 	extra string
 }
 
-// command makes the message of a command, by its name in the contract, for
+// build makes the message of a command, by its name in the contract, for
 // REST, WebSocket and gRPC alike: it decodes the arguments, checks access, seals
 // personal data and makes ids. ticketID comes from the path; it is empty where
 // args name the ticket. A refusal is in the contract's order; one that must
 // give way to "there is no such queue or ticket" asks the queue first.
-func (g *Gateway) command(ctx context.Context, name, queueID string, args []byte, who *Principal, src queue.Source, ticketID string, meta commandMeta) (*messages.Command, *problem) {
-	b, p := g.build(ctx, name, queueID, args, who, src, ticketID, meta)
-	if p != nil {
-		return nil, p
-	}
-	return b.message, nil
-}
-
 func (g *Gateway) build(ctx context.Context, name, queueID string, args []byte, who *Principal, src queue.Source, ticketID string, meta commandMeta) (*build, *problem) {
 	spec, known := commandSpecs[name]
 	if !known || spec.noFrame && src == queue.FromWebSocket || spec.public != (src == queue.FromPublic) {
 		return nil, invalid(queue.FieldError{Field: "command", Message: "is not known"})
 	}
 	b := &build{
-		faults: &faults{}, g: g, who: who, source: src, name: name,
+		faults: &faults{}, g: g, spec: spec, began: time.Now(), who: who, source: src, name: name,
 		message: &messages.Command{Queue: queueID, By: who.UserID, OwnOnly: who.ownOnly(spec.action)},
 	}
-	p := who.may(spec.action, queueID)
-	if p != nil && p.Code == string(queue.QueueNotFound) {
+	if p := b.make(ctx, args, ticketID, meta); p != nil {
+		b.count(p.Code)
 		return nil, p
 	}
-	b.decode(spec, args, ticketID, meta)
+	return b, nil
+}
+
+// do sends the command to its queue.
+func (b *build) do(ctx context.Context) *messages.Answer {
+	a := b.g.queues.Do(ctx, b.message)
+	b.count(a.Problem.GetCode())
+	return a
+}
+
+// count tells of the answer. What comes from RabbitMQ may be tried again, and is
+// counted where it is settled.
+func (b *build) count(code string) {
+	if b.source != queue.FromAMQP {
+		b.g.options.Hooks.Command(b.spec.number, b.source, code, time.Since(b.began))
+	}
+}
+
+func (b *build) make(ctx context.Context, args []byte, ticketID string, meta commandMeta) *problem {
+	p := b.who.may(b.spec.action, b.message.Queue)
+	if p != nil && p.Code == string(queue.QueueNotFound) {
+		return p
+	}
+	b.decode(b.spec, args, ticketID, meta)
 	switch {
 	case ticketID != "" && len(b.ticket) == 0: // what stands in the path can be no ticket's id
 		p = refused(queue.ErrTicketNotFound)
@@ -120,10 +139,10 @@ func (g *Gateway) build(ctx context.Context, name, queueID string, args []byte, 
 		p = b.problem()
 	}
 	if p != nil {
-		return nil, g.orMissing(ctx, spec, b, p)
+		return b.g.orMissing(ctx, b.spec, b, p)
 	}
 	b.identify(meta)
-	return b, b.seal(ctx)
+	return b.seal(ctx)
 }
 
 // decode makes the message's action and gathers all that is wrong.

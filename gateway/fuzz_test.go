@@ -74,9 +74,9 @@ func FuzzCommand(f *testing.F) {
 	admin := &Principal{UserID: uuid.NewString(), Level: Admin, Queues: []string{"*"}, ExpiresAt: time.Now().Add(time.Hour)}
 	f.Fuzz(func(t *testing.T, which uint8, args []byte) {
 		name := names[int(which)%len(names)]
-		m, p := e.gateway.command(ctx, name, "a", args, admin, queue.FromREST, "01980000-0000-7000-8000-000000000001", commandMeta{})
-		if (m == nil) == (p == nil) {
-			t.Fatalf("%s %q: %v, %v", name, args, m, p)
+		b, p := e.gateway.build(ctx, name, "a", args, admin, queue.FromREST, "01980000-0000-7000-8000-000000000001", commandMeta{})
+		if (b == nil) == (p == nil) {
+			t.Fatalf("%s %q: %v, %v", name, args, b, p)
 		}
 		if p != nil && (p.Code == codeInternal || p.Code == "") {
 			t.Fatalf("%s %q: %v", name, args, p)

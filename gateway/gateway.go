@@ -207,6 +207,7 @@ type Options struct {
 	DeadLetters DeadLetters
 	// NewEpoch names a new history of a queue; 128 random bits if nil.
 	NewEpoch func() string
+	Hooks    Hooks
 }
 
 // Gateway serves REST and WebSocket.
@@ -225,6 +226,7 @@ type Gateway struct {
 	live      *live // nil until StartSessions
 	options   Options
 	app       *fiber.App
+	counted   tally
 
 	room      int32       // connections that are served
 	draining  atomic.Bool // every answer is the last one of its connection
@@ -238,6 +240,7 @@ func New(o Options) (*Gateway, error) {
 	if o.NewEpoch == nil {
 		o.NewEpoch = rand.Text // at least 128 bits in base32
 	}
+	o.Hooks = o.Hooks.orNone()
 	g := &Gateway{
 		renderer: renderer{sealer: o.Sealer, log: o.Log, unopened: &unopened{log: o.Log, now: o.Now}},
 		queues:   o.Queues, directory: o.Directory, auth: newAuth(&o), signIn: newSignIn(o.OIDC), newEpoch: o.NewEpoch,
@@ -277,6 +280,11 @@ func New(o Options) (*Gateway, error) {
 // nothing more over it that could be cut off.
 func (g *Gateway) bounded(server *fasthttp.Server, handle fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(c *fasthttp.RequestCtx) {
+		g.counted.underway.Add(1)
+		defer func() {
+			g.counted.underway.Add(-1)
+			g.counted.answers[c.Response.StatusCode()/100%6].Add(1)
+		}()
 		full := server.GetOpenConnectionsCount() > g.room
 		if full {
 			g.refuseConnection(c)

@@ -150,7 +150,7 @@ func ticketCommandOf(ctx context.Context, name string, in proto.Message) (*v1.Ti
 	}
 	ctx, cancel := lasting(ctx)
 	defer cancel()
-	a := c.queues.Do(ctx, b.message)
+	a := b.do(ctx)
 	if a.Problem != nil {
 		return nil, problemOf(a.Problem)
 	}

@@ -2,7 +2,8 @@ package gateway
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -122,7 +123,7 @@ func (w *grpcWatch) end(why error) {
 // sendAway ends it for a node that leaves.
 func (w *grpcWatch) sendAway() { w.end(unavailable(leaving)) }
 
-var errUnread = errors.New("the client does not read")
+var errUnread = fmt.Errorf("the client does not read: %w", os.ErrDeadlineExceeded)
 
 // Write hands the messages of a frame over. It fails where the client does not
 // take one in time.
@@ -208,7 +209,7 @@ func (queuesService) Watch(in *v1.WatchRequest, stream grpc.ServerStreamingServe
 	}
 	defer all.remove(w)
 	deps := c.live.deps
-	deps.Renderer, deps.Form = grpcFrames{&c.renderer}, actors.FormProto
+	deps.Renderer, deps.Form, deps.Traffic = grpcFrames{&c.renderer}, actors.FormProto, &c.counted.grpc
 	session := actors.OpenSession(deps, w)
 	go func() {
 		defer all.sending.Done()

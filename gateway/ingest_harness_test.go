@@ -75,9 +75,9 @@ func (d *intakeEnv) run() {
 	d.ingestion = actors.StartIngestion(actors.IngestionDeps{
 		System: sharedNode(d.t).System(), Queues: d.queues, Open: d.gateway.OpenDelivery,
 		Bury: rabbit.NewDeadLetters(conns[1]).Bury, Room: d.room, Now: d.now, Log: log,
-		Count: func(result string, n int) {
+		Settled: func(result, _ string, _ time.Duration) {
 			before, _ := d.counts.LoadOrStore(result, 0)
-			d.counts.Store(result, before.(int)+n)
+			d.counts.Store(result, before.(int)+1)
 		},
 	})
 	consuming, leave := context.WithCancel(context.Background())

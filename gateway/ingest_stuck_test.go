@@ -59,6 +59,9 @@ func TestIngestStuckQueueHoldsUpNoOther(t *testing.T) {
 	}
 	d.eventually("only those that are stuck wait", func() bool { return d.ingestion.Underway() == stuck-1 })
 	d.noneBuried()
+	if age := d.ingestion.Oldest(); age <= 0 || age > patience {
+		t.Errorf("the oldest has been here for %s", age)
+	}
 	d.ok(call{method: "PATCH", path: "/queues/a", body: `{"capacity":null}`})
 	d.settled()
 	for i, ticket := range d.waiting("a") {

@@ -21,7 +21,8 @@ const (
 	unknownEmail = "unknown@invalid"
 )
 
-func (g *Gateway) login(c *fiber.Ctx) error {
+func (g *Gateway) login(c *fiber.Ctx) (err error) {
+	defer func() { g.options.Hooks.Login(codeOf(err)) }()
 	var wrong faults
 	in := g.body(c, &wrong)
 	email, password := in.text("email", 1, maxEmail, false), in.text("password", 1, maxPassword, false)
@@ -67,6 +68,18 @@ func (g *Gateway) login(c *fiber.Ctx) error {
 		return g.sendCookies(c, s)
 	}
 	return g.sendSession(c, s)
+}
+
+// codeOf is that of a refusal, empty where there is none.
+func codeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	var p *problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	return codeInternal
 }
 
 func tooManyAttempts(wait time.Duration) *problem {

@@ -105,7 +105,7 @@ func (g *Gateway) doPublic(c *fiber.Ctx, name, queueID string, args []byte, tick
 	if p != nil {
 		return nil, p
 	}
-	a := g.queues.Do(c.UserContext(), b.message)
+	a := b.do(c.UserContext())
 	return a, problemOf(a.Problem)
 }
 

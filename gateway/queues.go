@@ -156,7 +156,7 @@ func (g *Gateway) doQueueCommand(ctx context.Context, who *Principal, from netip
 		}
 		b.message.GetCreate().Config.Prefix = prefix
 	}
-	a := g.queues.Do(ctx, b.message)
+	a := b.do(ctx)
 	ctx = context.WithoutCancel(ctx)
 	g.auditQueue(ctx, who, from, b.name, b.message, a)
 	switch {

@@ -47,7 +47,7 @@ func (g *Gateway) ticketCommand(name string) func(*fiber.Ctx, *Principal) error 
 		if p != nil {
 			return p
 		}
-		return g.doTicketCommand(c, who, b.message)
+		return g.doTicketCommand(c, who, b)
 	}
 }
 
@@ -66,11 +66,11 @@ func (g *Gateway) removeTicket(c *fiber.Ctx, who *Principal) error {
 	if p != nil {
 		return p
 	}
-	return g.doTicketCommand(c, who, b.message)
+	return g.doTicketCommand(c, who, b)
 }
 
-func (g *Gateway) doTicketCommand(c *fiber.Ctx, who *Principal, m *messages.Command) error {
-	a := g.queues.Do(c.UserContext(), m)
+func (g *Gateway) doTicketCommand(c *fiber.Ctx, who *Principal, b *build) error {
+	a, m := b.do(c.UserContext()), b.message
 	if a.Problem != nil {
 		return problemOf(a.Problem)
 	}

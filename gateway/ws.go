@@ -49,10 +49,10 @@ type live struct {
 }
 
 // StartSessions makes the gateway take WebSockets; without it they are refused
-// as unavailable. It is called once, before Serve. Renderer and Watches are set
-// here.
+// as unavailable. It is called once, before Serve. Renderer, Watches and
+// Traffic are set here.
 func (g *Gateway) StartSessions(deps actors.SessionDeps) {
-	deps.Renderer, deps.Watches = frames{&g.renderer}, actors.NewWatches(deps.Queues, deps.Feeds)
+	deps.Renderer, deps.Watches, deps.Traffic = frames{&g.renderer}, actors.NewWatches(deps.Queues, deps.Feeds), &g.counted.ws
 	l := &live{g: g, deps: deps, registry: newRegistry(), log: g.log}
 	l.upgrade = websocket.New(l.serve, websocket.Config{
 		Subprotocols:   []string{subprotocol},

@@ -156,13 +156,13 @@ func (s *liveSession) command(id, queueID *string, o *object, wrong *faults) {
 		s.refuse(id, p)
 		return
 	}
-	m, p := s.live.g.command(ctx, *name, *queueID, args, s.who, queue.FromWebSocket, "", meta)
+	b, p := s.live.g.build(ctx, *name, *queueID, args, s.who, queue.FromWebSocket, "", meta)
 	if p != nil {
 		s.refuse(id, p)
 		return
 	}
-	a := s.live.g.queues.Do(ctx, m)
-	s.live.g.auditQueue(ctx, s.who, s.from, *name, m, a)
+	a := b.do(ctx)
+	s.live.g.auditQueue(ctx, s.who, s.from, *name, b.message, a)
 	s.answer(*id, *queueID, a)
 }
 

@@ -95,6 +95,9 @@ func TestLiveSlowReader(t *testing.T) {
 		}
 		version++
 	}
+	if ws, _ := e.gateway.Traffic(); ws.Slow.Load() != 1 || ws.Frames.Load() < uint64(version) {
+		t.Errorf("%d slow clients and %d frames are counted", ws.Slow.Load(), ws.Frames.Load())
+	}
 	e.comesBack(snapshot, version, 1+events)
 }
 

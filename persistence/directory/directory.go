@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -68,6 +69,7 @@ type Directory struct {
 	writer chan struct{}
 	// deliveries is maxDeliveries; a field for the tests to change.
 	deliveries int
+	failed     atomic.Uint64 // see Failures
 }
 
 // Open opens the directory and brings its tables up to date; several
@@ -106,6 +108,9 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 
 // Ping fails with ErrUnavailable where the database does not answer.
 func (d *Directory) Ping(ctx context.Context) error { return d.fail(d.dialect.db.PingContext(ctx)) }
+
+// Failures counts what the database did not do for a reason that may pass.
+func (d *Directory) Failures() uint64 { return d.failed.Load() }
 
 // Close waits for running statements and closes the database.
 func (d *Directory) Close() error { return errors.Join(d.dialect.db.Close(), d.dialect.urgent.Close()) }
@@ -154,6 +159,7 @@ func (d *Directory) fail(err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded):
+		d.failed.Add(1)
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.DeadlineExceeded)
 	}
 	for _, own := range []error{ErrNotFound, ErrExists, ErrInvalid, ErrReused, ErrJustUsed, ErrLastAdmin, ErrTooMany, ErrNoPrefix, ErrMoved, ErrStale, errSealed, ErrUnavailable} {
@@ -164,6 +170,8 @@ func (d *Directory) fail(err error) error {
 	kind := ErrUnavailable
 	if d.dialect.refused != nil && d.dialect.refused(err) {
 		kind = ErrInvalid
+	} else {
+		d.failed.Add(1)
 	}
 	return fmt.Errorf("%w: %s", kind, d.dialect.explain(err))
 }

@@ -60,9 +60,29 @@ type DataKeys struct {
 	loading singleflight.Group
 	away    atomic.Bool   // the store failed, and Run sees when it is back
 	direct  atomic.Uint64 // values that the ring itself sealed
+	// Unopened counts values that could not be opened.
+	Unopened Unopened
 
 	mu     sync.Mutex
 	wanted map[slot]bool // to be made by Run
+}
+
+// Unopened is why values could not be opened: the ring lacks the key, the value was
+// changed, its data key could not be had just then, or it has ended, as it should.
+type Unopened struct{ NoKey, Changed, Away, Ended atomic.Uint64 }
+
+func (u *Unopened) count(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrNoDataKey):
+		u.Ended.Add(1)
+	case errors.Is(err, ErrWrongKey):
+		u.NoKey.Add(1)
+	case errors.Is(err, ErrTampered):
+		u.Changed.Add(1)
+	default:
+		u.Away.Add(1)
+	}
 }
 
 // NewDataKeys makes one whose Run must be running for it to do without the store.
@@ -122,7 +142,8 @@ func (d *DataKeys) Seal(queue, field string, visit [16]byte, plaintext []byte) [
 
 // Open decrypts what Seal made for the same field and visit. It fails with
 // ErrWrongKey, ErrNoDataKey or ErrTampered, or as the store does that is away.
-func (d *DataKeys) Open(field string, visit [16]byte, sealed []byte) ([]byte, error) {
+func (d *DataKeys) Open(field string, visit [16]byte, sealed []byte) (plaintext []byte, err error) {
+	defer func() { d.Unopened.count(err) }()
 	id, known, err := keyOf(sealed)
 	switch {
 	case err != nil:

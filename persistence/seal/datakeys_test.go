@@ -348,6 +348,9 @@ func TestDeletedDataKey(t *testing.T) {
 	}
 	for _, node := range []*seal.DataKeys{d, other} {
 		refused(t, node, today, gone, seal.ErrNoDataKey)
+		if u := &node.Unopened; u.Ended.Load() != 1 || u.NoKey.Load()+u.Changed.Load() != 0 {
+			t.Errorf("counted are %d that have ended", u.Ended.Load())
+		}
 		opens(t, node, tomorrow, kept)
 		opens(t, node, today, elsewhere)
 	}
