@@ -167,8 +167,8 @@ func serveOps(ln net.Listener, h *health, metrics http.Handler) func(context.Con
 	mux := http.NewServeMux()
 	h.probes(mux)
 	mux.Handle("GET /metrics", metrics)
+	// Not the command line, where there may be secrets.
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)

@@ -42,10 +42,7 @@ func (n *Node) signIn(ctx context.Context, who gateway.ForeignUser) (gateway.Use
 	case who.Level == "" && missing:
 		return gateway.User{}, gateway.ErrNotAllowed
 	case who.Level == "":
-		if err := n.directory.DropUserSessions(ctx, id); err != nil {
-			return gateway.User{}, err
-		}
-		return gateway.User{}, gateway.ErrNotAllowed
+		return gateway.User{}, n.turnAway(ctx, id, who)
 	case missing:
 		return n.newForeigner(ctx, id, who)
 	case u.Disabled:
@@ -53,11 +50,27 @@ func (n *Node) signIn(ctx context.Context, who gateway.ForeignUser) (gateway.Use
 	}
 	level := directory.Level(who.Level)
 	if u.Level != level || !slices.Equal(u.Queues, who.Queues) {
-		if u, err = n.directory.UpdateUser(ctx, id, directory.UserPatch{Level: &level, Queues: &who.Queues}, byProvider("user.changed", id, who)); err != nil {
+		u, err = n.directory.UpdateUser(ctx, id, directory.UserPatch{Level: &level, Queues: &who.Queues}, byProvider("user.changed", id, who))
+		switch {
+		case errors.Is(err, directory.ErrLastAdmin):
+			return gateway.User{}, n.turnAway(ctx, id, who)
+		case err != nil:
 			return gateway.User{}, err
 		}
 	}
 	return adaptedUser(u), nil
+}
+
+// turnAway ends what access a user has who may not be what it was any more: to
+// whom nothing is mapped, or the last admin, who stays one here and cannot come in.
+func (n *Node) turnAway(ctx context.Context, id string, who gateway.ForeignUser) error {
+	if err := n.directory.DropUserSessions(ctx, id); err != nil {
+		return err
+	}
+	if err := n.directory.AddAudit(ctx, byProvider("login.turned_away", id, who)); err != nil {
+		return err
+	}
+	return gateway.ErrNotAllowed
 }
 
 // newForeigner makes a user without a password, which so cannot log in with one.

@@ -65,6 +65,7 @@ func TestSignInAtAProvider(t *testing.T) {
 		oidctest.User{ID: "ann", Name: "Ann", Email: "ann@example.org", Verified: true, Groups: []string{"everybody", "cn=desk, ou=town hall"}},
 		oidctest.User{ID: "eve", Name: "Eve", Email: defaultAdmin, Verified: true, Groups: []string{"leads"}},
 		oidctest.User{ID: "joe", Name: "Joe", Email: "joe@example.org", Groups: []string{"leads", "it"}},
+		oidctest.User{ID: "ida", Groups: []string{"it"}},
 		oidctest.User{ID: "bob", Name: "Bob", Groups: []string{"everybody"}})
 	dir := t.TempDir()
 	p := startNode(t, dir, "--oidc-issuer", provider.Issuer, "--oidc-client-id", "queues", "--oidc-client-secret", "a secret",
@@ -133,7 +134,7 @@ func TestSignInAtAProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	for action, want := range map[string]int{"user.created": 1, "user.changed": 1, "login.oidc": 4} {
+	for action, want := range map[string]int{"user.created": 1, "user.changed": 1, "login.oidc": 4, "login.turned_away": 1} {
 		kept, _, err := d.ListAudit(t.Context(), directory.AuditFilter{Action: action, Target: foreignID(provider.Issuer, "ann")}, nil, 10)
 		if err != nil || len(kept) != want {
 			t.Errorf("%s: %d entries, want %d, %v", action, len(kept), want, err)
@@ -146,6 +147,20 @@ func TestSignInAtAProvider(t *testing.T) {
 	if end := newSurfer(t).signsIn(p.url, provider, "eve"); end != "/#sign-in=forbidden" {
 		t.Error(end)
 	}
+
+	// The last admin stays one, and does not come in as what it is at the provider.
+	ida := newSurfer(t)
+	ida.signsIn(p.url, provider, "ida")
+	first := admin(t, p.url)
+	first.must(t, p.url, http.MethodPatch, "/users/"+first.must(t, p.url, http.MethodGet, "/me", "").str(t, "id"), `{"disabled":true}`)
+	if status, me := ida.me(p.url); status != 200 || !strings.Contains(me, `"level":"admin"`) {
+		t.Fatalf("%d %s", status, me)
+	}
+	provider.Put(oidctest.User{ID: "ida", Groups: []string{"leads"}})
+	if end := newSurfer(t).signsIn(p.url, provider, "ida"); end != "/#sign-in=forbidden" {
+		t.Error(end)
+	}
+	eventually(t, "its access has ended", func() bool { status, _ := ida.me(p.url); return status == http.StatusUnauthorized })
 	for _, secret := range []string{"a secret", "ann@example.org", "joe@example.org"} {
 		if strings.Contains(p.log(), secret) {
 			t.Errorf("%q is in the log", secret)

@@ -78,7 +78,7 @@ func TestOperatorsPages(t *testing.T) {
 	ops := p.logged("operators are served", "url")
 	eventually(t, "the node is ready", func() bool { return ready(t, ops) == "200 ready" })
 	for path, want := range map[string]string{
-		"/livez": `{"status":"ok"}`, "/readyz": `"down":[]`, "/metrics": "nowserving_ready 1", "/debug/pprof/cmdline": "--ops-addr",
+		"/livez": `{"status":"ok"}`, "/readyz": `"down":[]`, "/metrics": "nowserving_ready 1", "/debug/pprof/goroutine?debug=1": "goroutine profile",
 	} {
 		a := get(t, ops+path)
 		if a.status != http.StatusOK || !strings.Contains(a.body, want) {

@@ -103,3 +103,25 @@ func isDamage(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// FuzzRecord is for what has no sound header either.
+func FuzzRecord(f *testing.F) {
+	for _, m := range []proto.Message{&messages.Entry{Events: []*messages.Event{{Version: 1}}}, &messages.Snapshot{Id: "q"}} {
+		b, err := encodeRecord(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(b[:len(b)-1])
+	}
+	f.Add([]byte{})
+	f.Add([]byte{recordFormat, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := decodeEntry(queue.Entry{First: 1, Last: 1, Data: b}); err != nil {
+			isDamage(t, err)
+		}
+		if _, err := decodeSnapshot(queue.Snapshot{Data: b}); err != nil {
+			isDamage(t, err)
+		}
+	})
+}

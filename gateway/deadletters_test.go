@@ -140,6 +140,9 @@ func TestDryRunOverDeadLetters(t *testing.T) {
 	broker.bury("m2", "b", "filtered", `{"queue":"b"}`)
 	broker.bury("m3", "a", "invalid", `{"queue":"a","priority":20}`)
 	r := e.ok(call{as: "supervisor", method: "POST", path: "/queues/a/rules/test", body: `{"items":[` + vipRule + `],"dead_letters":true}`})
+	if entries := e.actions("action=dead_letters.read"); entries != "dead_letters.read a" {
+		t.Errorf("the log has %s", entries)
+	}
 	var got []string
 	for _, o := range r.items("items") {
 		got = append(got, fmt.Sprint(o["message_id"], " ", o["dead_letter"] != nil, " ", o["outcome"], " ", o["queue"], " ", o["priority"], " ", o["code"]))

@@ -57,7 +57,10 @@ func (g *Gateway) testRules(c *fiber.Ctx, who *Principal) error {
 			return p
 		}
 	}
-	if letters {
+	if letters { // what a rule says of a body tells of its customer
+		if p := g.auditFirst(c, who, "dead_letters.read", id, nil); p != nil {
+			return p
+		}
 		if given, p = g.lettersOf(c, id); p != nil {
 			return p
 		}

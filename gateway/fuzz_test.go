@@ -156,8 +156,13 @@ func FuzzCursors(f *testing.F) {
 	f.Add(ticketCursor(&messages.ListCursor{State: states[0], Id: id[:]}))
 	f.Add(queueCursor("a"))
 	f.Add(historyCursor(&HistoryPlace{}))
-	f.Add(letterCursorOf(DeadLetter{ID: "0123456789abcdef", At: time.UnixMilli(1)}))
+	f.Add(letterCursorOf(DeadLetter{ID: "0123456789abcdef0123456789abcdef", At: time.UnixMilli(1)}))
+	f.Add(auditCursor(&AuditPlace{At: time.UnixMilli(1), ID: id}))
+	f.Add(userCursor(id.String()))
+	f.Add(deliveryCursor(&Delivery{ID: "msg_0123456789abcdef0123456789abcdef", DiedAt: time.UnixMilli(1)}))
 	f.Add("")
+	f.Add("YQ") // each one's mark, and nothing behind it
+	f.Add("dTo")
 	f.Fuzz(func(t *testing.T, text string) {
 		if c := parseTicketCursor(text, states); c != nil && (len(c.Id) != 16 || !slices.Contains(states, c.State)) {
 			t.Fatalf("%v", c)
@@ -170,6 +175,33 @@ func FuzzCursors(f *testing.F) {
 		}
 		if k, ok := parseLetterCursor(text); ok && k.id == "" {
 			t.Fatalf("%q is the cursor of no letter", text)
+		}
+		if p := parseAuditCursor(text); p != nil && auditCursor(p) != text {
+			t.Fatalf("%q is the cursor of %v", text, p)
+		}
+		if id, ok := parseUserCursor(text); ok && userCursor(id) != text {
+			t.Fatalf("%q is the cursor of %q", text, id)
+		}
+		if p := parseDeliveryCursor(text); p != nil && deliveryCursor(&Delivery{ID: p.ID, DiedAt: p.DiedAt}) != text {
+			t.Fatalf("%q is the cursor of %v", text, p)
+		}
+	})
+}
+
+// A flow is one that was sealed here.
+func FuzzFlow(f *testing.F) {
+	s := newSignIn(&OIDC{StateKeys: stateKeys("ab")})
+	known := flow{State: "s", Nonce: "n", Verifier: "v", Redirect: "r", Until: 7}
+	sealed, err := s.seal(known)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sealed)
+	f.Add(sealed[:10])
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, ok := s.open(text); ok && got != known { // of this run or another one
+			t.Fatalf("%q opens as %+v", text, got)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/google/uuid"
@@ -199,5 +200,9 @@ func parseDeliveryCursor(text string) *DeliveryPlace {
 	if err != nil {
 		return nil
 	}
-	return &DeliveryPlace{time.UnixMilli(at), parts[2]}
+	p := &DeliveryPlace{time.UnixMilli(at), parts[2]}
+	if !utf8.ValidString(p.ID) || deliveryCursor(&Delivery{ID: p.ID, DiedAt: p.DiedAt}) != text { // such as +1 for 1
+		return nil
+	}
+	return p
 }

@@ -3,9 +3,14 @@ package persistence
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"nowserving/actors/queue"
 )
 
 func TestReadReply(t *testing.T) {
@@ -44,6 +49,24 @@ func FuzzReadReply(f *testing.F) {
 			if _, err := readReply(r); err != nil {
 				return
 			}
+		}
+	})
+}
+
+// What stands in Redis is an entry or a snapshot's header that this program wrote,
+// or damage.
+func FuzzRedisValues(f *testing.F) {
+	f.Add("7-0", "5", strings.Repeat("o", 16), "data", "7 abc 4")
+	f.Add("", "", "", "", "")
+	f.Add("18446744073709551615-1", "18446744073709551615", "short", "", "1  99999999999")
+	f.Fuzz(func(t *testing.T, id, before, op, data, header string) {
+		e, err := decodeEntry("q", redis.XMessage{ID: id, Values: map[string]any{"a": before, "o": op, "d": data}})
+		if err != nil && !errors.Is(err, queue.ErrDamaged) || err == nil && (string(e.Op[:]) != op || string(e.Data) != data) {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		h, err := parseSnapshotHeader("q", header)
+		if err != nil && !errors.Is(err, queue.ErrDamaged) || err == nil && (h.bytes < 0 || h.bytes > MaxSnapshotBytes || h.save == "") {
+			t.Fatalf("%+v, %v", h, err)
 		}
 	})
 }

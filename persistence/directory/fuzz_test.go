@@ -1,8 +1,11 @@
 package directory
 
 import (
+	"encoding/base64"
 	"errors"
 	"testing"
+
+	"nowserving/persistence/seal"
 )
 
 // A stored hash is one that Hash makes, with bounds on what it may cost to check.
@@ -54,6 +57,40 @@ func FuzzStoredStatistics(f *testing.F) {
 		}
 		if after, err := total(changed); err != nil {
 			t.Fatalf("%d after %d: %v", after, before, err)
+		}
+	})
+}
+
+// What stands sealed in a row of a user or a webhook opens as it was sealed there,
+// or not at all.
+func FuzzOpenValue(f *testing.F) {
+	ring, err := seal.ParseRing("k:" + base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	d := &Directory{keys: ring}
+	sealed, err := d.sealField("a user", "name", "Ada")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("a user", "name", sealed)
+	f.Add("a user", "email", sealed)
+	f.Add("", "", []byte{sealedFormat, 255})
+	f.Add("", "", []byte{sealedFormat, 1, 'k'})
+	f.Fuzz(func(t *testing.T, user, field string, stored []byte) {
+		plain, err := d.openField(user, field, stored)
+		switch {
+		case err != nil && !errors.Is(err, errSealed):
+			t.Fatal(err)
+		case err == nil && (plain != "Ada" || user != "a user" || field != "name"): // of this run or another one
+			t.Fatalf("a forgery opened: %x", stored)
+		}
+		again, err := d.sealField(user, field, plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := d.openField(user, field, again); err != nil || back != plain {
+			t.Fatalf("no way back: %v", err)
 		}
 	})
 }

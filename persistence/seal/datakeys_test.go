@@ -391,17 +391,22 @@ var golden = struct{ id, wrapped, sealed string }{
 	sealed:  "02d3d811d08938dd1b12a04550225af33cd9c997fd1d9e82f7eab7176cba0c75ca1bb11094ae56278112803a5fff47f7",
 }
 
-func TestFormatOfDataKeysStillOpens(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	d := w.node("new", "k")
+func goldenRow(t testing.TB) (row seal.WrappedKey, sealed []byte) {
+	t.Helper()
 	id, err := hex.DecodeString(golden.id)
 	wrapped, err2 := hex.DecodeString(golden.wrapped)
 	sealed, err3 := hex.DecodeString(golden.sealed)
 	if err := errors.Join(err, err2, err3); err != nil {
 		t.Fatal(err)
 	}
-	row := seal.WrappedKey{ID: seal.KeyID(id), Queue: "a", Day: noon.Unix() / 86_400, RingKey: "k", Wrapped: wrapped, CreatedAt: noon}
+	return seal.WrappedKey{ID: seal.KeyID(id), Queue: "a", Day: noon.Unix() / 86_400, RingKey: "k", Wrapped: wrapped, CreatedAt: noon}, sealed
+}
+
+func TestFormatOfDataKeysStillOpens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d := w.node("new", "k")
+	row, sealed := goldenRow(t)
 	if _, err := w.EnsureDataKeys(t.Context(), []seal.WrappedKey{row}); err != nil {
 		t.Fatal(err)
 	}
@@ -417,6 +422,52 @@ func BenchmarkSealWithDataKey(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			d.Seal("a", "payload", visitAt(noon), plain)
+		}
+	})
+}
+
+// No value opens but one that was sealed with the key that it names.
+func FuzzOpenWithDataKey(f *testing.F) {
+	w := newWorld(f)
+	d := w.node("new", "k")
+	row, genuine := goldenRow(f)
+	if _, err := w.EnsureDataKeys(f.Context(), []seal.WrappedKey{row}); err != nil {
+		f.Fatal(err)
+	}
+	at := visitAt(noon)
+	f.Add("name", at[:], genuine)
+	f.Add("name", at[:], genuine[:17+12+16])
+	f.Add("name", at[:], []byte{2})
+	f.Add("", []byte{}, append([]byte{2}, make([]byte, 60)...))
+	f.Fuzz(func(t *testing.T, field string, id, sealed []byte) {
+		var visit [16]byte
+		copy(visit[:], id)
+		got, err := d.Open(field, visit, sealed)
+		switch {
+		case err == nil && len(got) > 0 && !bytes.Equal(sealed, genuine):
+			t.Fatalf("a forgery opened: %x", sealed)
+		case err != nil && got != nil, err != nil && !errors.Is(err, seal.ErrTampered) && !errors.Is(err, seal.ErrWrongKey) && !errors.Is(err, seal.ErrNoDataKey):
+			t.Fatalf("%q, %v", got, err)
+		}
+	})
+}
+
+// No key unwraps but one that was wrapped for its queue and day.
+func FuzzUnwrap(f *testing.F) {
+	ring := ringOf(f, "new", "k")
+	genuine, _ := goldenRow(f)
+	f.Add(genuine.ID[:], genuine.Queue, genuine.Day, genuine.RingKey, genuine.Wrapped)
+	f.Add([]byte{}, "", int64(-1), "new", []byte{})
+	f.Add(genuine.ID[:], "b", genuine.Day, "k", genuine.Wrapped[:59])
+	f.Fuzz(func(t *testing.T, id []byte, queue string, day int64, ringKey string, wrapped []byte) {
+		row := seal.WrappedKey{Queue: queue, Day: day, RingKey: ringKey, Wrapped: wrapped, CreatedAt: noon}
+		copy(row.ID[:], id)
+		_, err := ring.Rewrap(row)
+		switch {
+		case err == nil && !reflect.DeepEqual(row, genuine):
+			t.Fatalf("a forgery was unwrapped: %+v", row)
+		case err != nil && !errors.Is(err, seal.ErrTampered) && !errors.Is(err, seal.ErrWrongKey):
+			t.Fatal(err)
 		}
 	})
 }
