@@ -22,7 +22,7 @@ var pageFiles embed.FS
 var pagePaths = []string{
 	"/", "/console", "/display", "/checkin/:queue", "/ticket", "/supervisor", "/supervisor/history", "/supervisor/queues/:queue",
 	"/admin", "/admin/queues", "/admin/queues/:queue", "/admin/users", "/admin/users/:user", "/admin/cluster", "/admin/dead-letters",
-	"/admin/audit", "/admin/people",
+	"/admin/audit", "/admin/people", "/admin/webhooks", "/admin/webhooks/:webhook",
 }
 
 // pagePolicy lets the pages load nothing but what this host serves, from files:

@@ -25,7 +25,7 @@ const (
 	oldSecret    = 24 * time.Hour // a secret signs after it was replaced
 	maxHookURL   = 2_048
 	maxHookText  = 200
-	pingWithin   = 16 * time.Second
+	pingWithin   = 10 * time.Second // below what a page waits
 	everyWebhook = "*"
 )
 

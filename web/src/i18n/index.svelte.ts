@@ -7,6 +7,7 @@ import type displayTexts from './en/display';
 import type formTexts from './en/forms';
 import type superviseTexts from './en/supervise';
 import type visitTexts from './en/visit';
+import type webhookTexts from './en/webhooks';
 
 /** The languages that there are, each by its own name. */
 export const languages = { en: 'English', de: 'Deutsch', pt: 'Português', es: 'Español' } as const;
@@ -21,6 +22,7 @@ export interface Texts {
   supervise: typeof superviseTexts;
   admin: typeof adminTexts;
   forms: typeof formTexts;
+  webhooks: typeof webhookTexts;
 }
 export type Area = keyof Texts;
 
@@ -85,6 +87,7 @@ export const t: Texts = {
   get supervise() { return language.texts.supervise; },
   get admin() { return language.texts.admin; },
   get forms() { return language.texts.forms; },
+  get webhooks() { return language.texts.webhooks; },
 };
 
 // To make one takes a hundred times as long as to use one.

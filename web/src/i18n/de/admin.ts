@@ -190,6 +190,8 @@ export default {
     'history.read': 'Verlauf gelesen', 'history.exported': 'Verlauf exportiert', 'person.erased': 'Person gelöscht',
     'person.exported': 'Daten einer Person exportiert', 'retention.applied': 'Personenbezogene Daten abgelaufen',
     'keys.rotated': 'Schlüssel gewechselt', 'stores.restored': 'Datenbestand wiederhergestellt', 'login.oidc': 'Anmeldung beim Anbieter', 'login.held_back': 'Anmeldung ausgesetzt', 'login.reused': 'Anmeldung doppelt verwendet',
+    'webhook.created': 'Webhook angelegt', 'webhook.changed': 'Webhook geändert', 'webhook.deleted': 'Webhook gelöscht', 'webhook.secret_made': 'Geheimnis eines Webhooks erzeugt',
+    'webhook.secret_dropped': 'Voriges Geheimnis eines Webhooks verworfen', 'webhook.tested': 'Webhook getestet', 'webhook.replayed': 'Zustellungen wiederholt', 'webhook.gone': 'Empfänger eines Webhooks fort',
   },
 
   peopleTell: 'Geben Sie heraus oder löschen Sie, was über eine Person gespeichert ist. Füllen Sie genau eines der drei Felder aus.',

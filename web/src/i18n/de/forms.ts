@@ -45,6 +45,10 @@ export default {
     [/^must not be before from$|^must be later than from$/, () => 'Das muss nach dem Beginn liegen.'],
     [/^exactly one of phone/, () => 'Bitte geben Sie genau eines an: Telefon, E-Mail oder Kundennummer.'],
     [/^must be take or refuse$/, () => 'Bitte annehmen oder ablehnen.'],
+    [/^must be a URL such/, () => 'Das ist keine Adresse wie https://example.org/hooks.'],
+    [/^must have no user/, () => 'Bitte ohne Benutzer, Passwort oder # in der Adresse.'],
+    [/^must begin with https/, () => 'Sie muss mit https:// beginnen.'],
+    [/^must be an address that may/, () => 'Diese Adresse darf nicht aufgerufen werden.'],
     [/time zone|timezone/, () => 'Diese Zeitzone ist nicht bekannt; gemeint ist etwa Europe/Berlin.'],
   ],
 } satisfies typeof en;

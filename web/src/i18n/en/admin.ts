@@ -197,6 +197,8 @@ export default {
     'history.read': 'History read', 'history.exported': 'History exported', 'person.erased': 'Person erased', 'person.exported': 'Person exported',
     'retention.applied': 'Personal data expired',
     'keys.rotated': 'Keys rotated', 'stores.restored': 'Stores restored', 'login.oidc': 'Signed in at the provider', 'login.held_back': 'Login held back', 'login.reused': 'Login used twice',
+    'webhook.created': 'Webhook made', 'webhook.changed': 'Webhook changed', 'webhook.deleted': 'Webhook deleted', 'webhook.secret_made': 'Webhook’s secret made',
+    'webhook.secret_dropped': 'Webhook’s old secret dropped', 'webhook.tested': 'Webhook tested', 'webhook.replayed': 'Deliveries made again', 'webhook.gone': 'Webhook’s receiver gone',
   } as Record<string, string>,
 
   // People.

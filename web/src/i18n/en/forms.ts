@@ -44,6 +44,10 @@ export default {
     [/^must not be before from$|^must be later than from$/, () => 'This must be later than the beginning.'],
     [/^exactly one of phone/, () => 'Please give exactly one of phone, e-mail and reference.'],
     [/^must be take or refuse$/, () => 'Take or refuse, please.'],
+    [/^must be a URL such/, () => 'This is no address such as https://example.org/hooks.'],
+    [/^must have no user/, () => 'No user, password or # in the address, please.'],
+    [/^must begin with https/, () => 'It must begin with https://.'],
+    [/^must be an address that may/, () => 'This address may not be called.'],
     [/time zone|timezone/, () => 'This is no known time zone, such as Europe/Berlin.'],
   ] as [RegExp, (...found: string[]) => string][],
 };

@@ -189,6 +189,8 @@ export default {
     'dead_letters.deleted': 'Solicitudes fallidas eliminadas', 'history.read': 'Historial leído', 'history.exported': 'Historial exportado',
     'person.erased': 'Persona borrada', 'person.exported': 'Datos de una persona exportados', 'retention.applied': 'Datos personales caducados',
     'keys.rotated': 'Claves renovadas', 'stores.restored': 'Datos restaurados', 'login.oidc': 'Acceso por el proveedor', 'login.held_back': 'Acceso retenido', 'login.reused': 'Acceso usado dos veces',
+    'webhook.created': 'Webhook creado', 'webhook.changed': 'Webhook cambiado', 'webhook.deleted': 'Webhook eliminado', 'webhook.secret_made': 'Secreto de webhook creado',
+    'webhook.secret_dropped': 'Secreto anterior de webhook descartado', 'webhook.tested': 'Webhook probado', 'webhook.replayed': 'Entregas repetidas', 'webhook.gone': 'Destinatario de webhook retirado',
   },
 
   peopleTell: 'Entregue o borre todo lo que se guarda de una persona. Rellene exactamente uno de los tres campos.',

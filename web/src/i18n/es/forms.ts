@@ -45,6 +45,10 @@ export default {
     [/^must not be before from$|^must be later than from$/, () => 'Debe ser posterior al comienzo.'],
     [/^exactly one of phone/, () => 'Indique exactamente uno: teléfono, correo electrónico o referencia.'],
     [/^must be take or refuse$/, () => 'Aceptar o rechazar, por favor.'],
+    [/^must be a URL such/, () => 'Esto no es una dirección como https://example.org/hooks.'],
+    [/^must have no user/, () => 'Sin usuario, contraseña ni # en la dirección, por favor.'],
+    [/^must begin with https/, () => 'Debe empezar por https://.'],
+    [/^must be an address that may/, () => 'No se permite llamar a esta dirección.'],
     [/time zone|timezone/, () => 'Esta zona horaria no se conoce; un ejemplo es Europe/Madrid.'],
   ],
 } satisfies typeof en;

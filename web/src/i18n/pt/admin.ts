@@ -189,6 +189,8 @@ export default {
     'dead_letters.deleted': 'Pedidos rejeitados excluídos', 'history.read': 'Histórico lido', 'history.exported': 'Histórico exportado',
     'person.erased': 'Pessoa apagada', 'person.exported': 'Dados de uma pessoa exportados', 'retention.applied': 'Dados pessoais expirados',
     'keys.rotated': 'Chaves renovadas', 'stores.restored': 'Dados restaurados', 'login.oidc': 'Entrada pelo provedor', 'login.held_back': 'Entrada retida', 'login.reused': 'Entrada usada duas vezes',
+    'webhook.created': 'Webhook criado', 'webhook.changed': 'Webhook alterado', 'webhook.deleted': 'Webhook excluído', 'webhook.secret_made': 'Segredo de webhook criado',
+    'webhook.secret_dropped': 'Segredo anterior de webhook descartado', 'webhook.tested': 'Webhook testado', 'webhook.replayed': 'Entregas repetidas', 'webhook.gone': 'Destinatário de webhook encerrado',
   },
 
   peopleTell: 'Entregue ou apague tudo o que se guarda de uma pessoa. Preencha exatamente um dos três campos.',

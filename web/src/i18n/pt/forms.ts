@@ -45,6 +45,10 @@ export default {
     [/^must not be before from$|^must be later than from$/, () => 'Isto deve ser depois do início.'],
     [/^exactly one of phone/, () => 'Informe exatamente um destes: telefone, e-mail ou referência.'],
     [/^must be take or refuse$/, () => 'Aceitar ou recusar, por favor.'],
+    [/^must be a URL such/, () => 'Isto não é um endereço como https://example.org/hooks.'],
+    [/^must have no user/, () => 'Sem usuário, senha ou # no endereço, por favor.'],
+    [/^must begin with https/, () => 'Deve começar com https://.'],
+    [/^must be an address that may/, () => 'Este endereço não pode ser chamado.'],
     [/time zone|timezone/, () => 'Este fuso horário não é conhecido; um exemplo é America/Sao_Paulo.'],
   ],
 } satisfies typeof en;
