@@ -66,6 +66,7 @@ func TestKeysRotateBesideARunningNode(t *testing.T) {
 		return "/queues/hall/tickets/" + who.must(t, p.url, http.MethodPost, "/queues/hall/tickets", adaBody).str(t, "id")
 	}
 	tickets := []string{enqueue()}
+	who.must(t, p.url, http.MethodPost, "/webhooks", `{"url":"https://example.org","enabled":false}`)
 	// One that the node makes in the same moment may still be wrapped by the key before.
 	eventually(t, "the keys of the queue's day, of the next one and of the index are made", func() bool {
 		return regexp.MustCompile(`(?m)^k.*\) +3 +20`).MatchString(rotate(t, "--data-dir", dir, "--show"))
@@ -81,8 +82,8 @@ func TestKeysRotateBesideARunningNode(t *testing.T) {
 			!regexp.MustCompile(`(?m)^`+before[0]+` .* 0 .*needed: repeated requests`).MatchString(said) {
 			t.Errorf("it said\n%s", said)
 		}
-		if !strings.Contains(said, "1 users were sealed anew, 0 cannot") {
-			t.Errorf("of users it said\n%s", said)
+		if !strings.Contains(said, "1 users were sealed anew, 0 cannot") || !strings.Contains(said, "1 webhooks were sealed anew, 0 cannot") {
+			t.Errorf("of users and webhooks it said\n%s", said)
 		}
 		admin(t, p.url) // is found by the new key
 		if !strings.Contains(p.log(), after[0]) {
@@ -90,6 +91,9 @@ func TestKeysRotateBesideARunningNode(t *testing.T) {
 		}
 		tickets = append(tickets, enqueue())
 		who.seesAda(t, p, tickets...)
+		if hooks := who.must(t, p.url, http.MethodGet, "/webhooks", "").body; !strings.Contains(hooks, `"url":"https://example.org"`) {
+			t.Errorf("the webhook is %s", hooks)
+		}
 	}
 	if code, _ := p.stop(); code != 0 {
 		t.Fatalf("exit code %d", code)

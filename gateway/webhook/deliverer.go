@@ -9,10 +9,12 @@ import (
 )
 
 const (
-	atOnce      = 8 // attempts for one webhook
-	lookEvery   = time.Second
-	restAfter   = 10 * time.Second // without anything to do the work goes to whoever comes first
-	settleAtEnd = 3 * time.Second
+	atOnce    = 8 // attempts for one webhook
+	lookEvery = time.Second
+	restAfter = 10 * time.Second // without anything to do the work goes to whoever comes first
+	// At the end attempts that are under way have so long, and then their outcomes.
+	finishWithin = 2 * time.Second
+	settleAtEnd  = 2 * time.Second
 	// A receiver at which atOnce attempts failed in a row is asked for one thing a
 	// second, until it takes one.
 	failingPause = time.Second
@@ -65,13 +67,13 @@ type Deliverer struct {
 	log    *slog.Logger
 	now    func() time.Time
 	signal chan struct{}
-	// failing is failingPause; a field for the tests to change.
-	failing time.Duration
+	// failing and finish are failingPause and finishWithin; fields for the tests to change.
+	failing, finish time.Duration
 }
 
 // NewDeliverer makes one; Work does its work.
 func NewDeliverer(outbox Outbox, sender *Sender, log *slog.Logger, now func() time.Time) *Deliverer {
-	return &Deliverer{outbox: outbox, sender: sender, log: log, now: now, signal: make(chan struct{}, 1), failing: failingPause}
+	return &Deliverer{outbox: outbox, sender: sender, log: log, now: now, signal: make(chan struct{}, 1), failing: failingPause, finish: finishWithin}
 }
 
 // Wake has it look at once. It never blocks.
@@ -167,14 +169,17 @@ type line struct {
 type attempt struct {
 	Delivery
 	Result
+	cut bool // off
 }
 
 // deliver goes on until nothing is due for a webhook.
 func (d *Deliverer) deliver(ctx context.Context, webhook string, news <-chan struct{}) {
 	l := &line{Deliverer: d, webhook: webhook, held: make(map[string]bool), done: make(chan attempt, atOnce)}
+	sending, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
 	var attempts sync.WaitGroup
 	for ctx.Err() == nil && !l.gone {
-		l.begin(ctx, &attempts)
+		l.begin(ctx, sending, &attempts)
 		pause := time.Until(l.until)
 		if len(l.held) == 0 && pause <= 0 {
 			return
@@ -182,6 +187,7 @@ func (d *Deliverer) deliver(ctx context.Context, webhook string, news <-chan str
 		l.await(ctx, news, pause)
 		l.settle(ctx)
 	}
+	defer time.AfterFunc(d.finish, cut).Stop()
 	attempts.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleAtEnd)
 	defer cancel()
@@ -200,15 +206,16 @@ func (l *line) await(ctx context.Context, news <-chan struct{}, pause time.Durat
 	}
 	select {
 	case a := <-l.done:
-		l.take(ctx, a)
+		l.take(a)
 	case <-news:
 	case <-over:
 	case <-ctx.Done():
 	}
 }
 
-// begin begins attempts for what is due, as many as may be under way.
-func (l *line) begin(ctx context.Context, attempts *sync.WaitGroup) {
+// begin begins attempts for what is due, as many as may be under way. They last as
+// long as sending.
+func (l *line) begin(ctx, sending context.Context, attempts *sync.WaitGroup) {
 	if time.Now().Before(l.until) {
 		return
 	}
@@ -226,14 +233,14 @@ func (l *line) begin(ctx context.Context, attempts *sync.WaitGroup) {
 		}
 		if !l.held[one.ID] {
 			l.held[one.ID] = true
-			attempts.Go(func() { l.done <- attempt{one, l.sender.Send(ctx, to, one.ID, one.Body)} })
+			attempts.Go(func() { l.done <- attempt{one, l.sender.Send(sending, to, one.ID, one.Body), sending.Err() != nil} })
 		}
 	}
 }
 
 // take notes what became of an attempt, unless it was cut off.
-func (l *line) take(ctx context.Context, a attempt) {
-	if a.Reason != "" && ctx.Err() != nil {
+func (l *line) take(a attempt) {
+	if a.Reason != "" && a.cut {
 		delete(l.held, a.ID)
 		return
 	}
@@ -263,7 +270,7 @@ func (l *line) settle(ctx context.Context) {
 	for {
 		select {
 		case a := <-l.done:
-			l.take(ctx, a)
+			l.take(a)
 			continue
 		default:
 		}

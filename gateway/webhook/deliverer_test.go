@@ -261,6 +261,29 @@ func TestNextNodeGoesOn(t *testing.T) {
 	}
 }
 
+// Attempts that are under way when a node leaves come to their end.
+func TestAttemptsEndBeforeTheNodeDoes(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.finish = patience
+	arrived, free := make(chan struct{}), make(chan struct{})
+	r := receive(t, func(http.ResponseWriter, int) int {
+		arrived <- struct{}{}
+		<-free
+		return http.StatusOK
+	})
+	e.hook("w", r.URL)
+	e.happen(1)
+	stop := e.work()
+	<-arrived
+	e.leave()
+	close(free)
+	stop()
+	if w := e.state("w"); w.Waiting != 0 || w.SuccessAt.IsZero() {
+		t.Errorf("%+v", w)
+	}
+}
+
 // One receiver that never answers holds nobody up.
 func TestSlowReceiverHoldsNobodyUp(t *testing.T) {
 	t.Parallel()

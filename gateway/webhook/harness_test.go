@@ -38,8 +38,10 @@ type env struct {
 	sender *Sender
 	taken  uint64 // events
 	wake   func()
-	outbox Outbox        // itself, unless a test has one before it
-	pause  time.Duration // of a deliverer at a receiver that fails
+	leave  func() // tells the deliverer to stop
+	outbox Outbox // itself, unless a test has one before it
+	// Of a deliverer: its pause at a receiver that fails, and what attempts have at its end.
+	pause, finish time.Duration
 }
 
 func start(t *testing.T) *env {
@@ -48,7 +50,7 @@ func start(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &env{t: t, wake: func() {}, pause: 10 * time.Millisecond}
+	e := &env{t: t, wake: func() {}, pause: 10 * time.Millisecond, finish: 10 * time.Millisecond}
 	e.outbox = e
 	if e.dir, err = directory.Open(t.Context(), directory.Options{Dir: t.TempDir(), Now: e.now, Keys: ring}); err != nil {
 		t.Fatal(err)
@@ -99,8 +101,9 @@ func (e *env) happen(events int) {
 // work has a deliverer work until the test's end, or until it is stopped.
 func (e *env) work() (stop func()) {
 	d := NewDeliverer(e.outbox, e.sender, slog.New(slog.DiscardHandler), e.now)
-	d.failing, e.wake = e.pause, d.Wake
+	d.failing, d.finish, e.wake = e.pause, e.finish, d.Wake
 	ctx, cancel := context.WithCancel(context.Background())
+	e.leave = cancel
 	var working sync.WaitGroup
 	working.Go(func() {
 		for ctx.Err() == nil {

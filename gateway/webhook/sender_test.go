@@ -132,6 +132,13 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	if r := send(t, Options{Private: loopback, Roots: roots}, outside.URL); r.Reason != "http_307" || calls.Load() != 0 {
 		t.Errorf("%+v, %d calls", r, calls.Load())
 	}
+	// By its name, for no proxy is asked for loopback anyway.
+	direct := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(direct.Close)
+	resolver := names(t, map[string][]string{"direct.example.": {"127.0.0.1"}})
+	if r := send(t, Options{Private: loopback, Resolver: resolver}, strings.Replace(direct.URL, "127.0.0.1", "direct.example", 1)); r.Status != 200 || calls.Load() != 0 {
+		t.Errorf("%+v, %d calls", r, calls.Load())
+	}
 	if r := send(t, Options{Private: loopback, Roots: roots}, "https://127.0.0.1:1/"); r.Reason != reasonRefused {
 		t.Errorf("%+v", r)
 	}
