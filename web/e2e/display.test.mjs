@@ -1,7 +1,7 @@
 // The board on the wall: what it shows, and what it says.
 import assert from 'node:assert/strict';
 
-import { away, begin, Caller, eventually, folder, freePort, mustBeAccessible, password, Program, scene, shows, wall } from './harness.mjs';
+import { away, begin, Caller, desktop, eventually, folder, freePort, mustBeAccessible, password, Program, scene, shows, wall } from './harness.mjs';
 
 const { url, admin } = await begin();
 
@@ -68,11 +68,18 @@ scene('a display set up by hand shows several queues, newest call first, and rec
   const { number } = await admin.call('POST', '/queues/south/call-next', { desk: 'Room 2' });
   await hero(page).getByText(number).waitFor();
   await shows(page, 'Room 2');
+  await page.setViewportSize(wall);
   // Capitals 25 mm high on a display of 55 inches can be read from ten metres.
   const numbers = await page.locator('.number, .desk, .lines li').evaluateAll((all) => all.map((e) => parseFloat(getComputedStyle(e).fontSize) * 0.7 * 685 / innerHeight));
   assert.ok(numbers.length >= 4 && numbers.every((mm) => mm > 25), `${numbers}`);
   await admin.call('POST', `/queues/north/tickets/${first[0].id}/recall`);
   await hero(page).getByText(first[0].number).waitFor();
+  // A wall that is less wide for its height cuts no number and breaks no word.
+  await page.setViewportSize(desktop);
+  assert.deepEqual(await page.locator('.lines li, .hero .label span').evaluateAll((all) => all.filter((e) => {
+    const [own, around] = [e, e.parentElement].map((b) => b.getBoundingClientRect());
+    return own.right > around.right + 1 || own.height > 1.8 * parseFloat(getComputedStyle(e).fontSize);
+  }).map((e) => e.textContent)), []);
   await admin.call('POST', `/queues/north/tickets/${first[0].id}/complete`, {});
   await hero(page).getByText(number).waitFor();
   await mustBeAccessible(page, 'the board');
