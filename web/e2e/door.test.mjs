@@ -43,6 +43,8 @@ scene('what is not there says so', async (s) => {
   const page = await s.open({ url, path: '/supervisor', as: ada });
   await shows(page, 'You may not do this.');
   await mustBeAccessible(page, 'a page for others');
+  await page.goto(`${url}/checkin/Nowhere`);
+  await shows(page, 'There is no such page.');
 });
 
 scene('the pages can be installed', async (s) => {
