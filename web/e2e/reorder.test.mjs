@@ -26,9 +26,12 @@ for (const [how, move] of Object.entries({
     const tickets = await admin.enqueue(how, Array(6).fill({}));
     const [a, b] = [await openConsole(s, { url, as: ada, desk: '1', queues: [how] }), await openConsole(s, { url, as: ben, desk: '2', queues: [how] })];
     await b.locator(row(tickets[5])).waitFor();
+    const held = how === 'drag' ? tickets[0] : tickets[3]; // the one that moves, and one that is passed
+    await b.locator(row(held)).locator('.open').focus();
     await move(a, tickets[0], tickets[3]);
     const wanted = [1, 2, 3, 0, 4, 5].map((i) => tickets[i].number).join();
     for (const page of [a, b]) await eventually(`the line is ${wanted}`, async () => (await line(page)).join() === wanted);
+    assert.equal(await b.evaluate(() => document.activeElement.closest('li')?.dataset.id), held.id, 'the focus was lost');
     const { items } = await admin.call('GET', `/queues/${how}/tickets?state=waiting`);
     assert.equal(items.map((t) => t.number).join(), wanted);
   });
