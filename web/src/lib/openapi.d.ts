@@ -2560,7 +2560,8 @@ export interface components {
              *     `queue.deleted`, `rules.replaced`, `dead_letters.read`, `dead_letters.resent`, `dead_letters.deleted`,
              *     `login.oidc`, `login.held_back` (after too many failures), `login.reused` (a refresh token, so somebody else
              *     has it), `history.read`, `history.exported`, `person.erased`, `person.exported`,
-             *     `retention.applied`, `keys.rotated`, `stores.restored`. Others may be added.
+             *     `retention.applied`, `keys.rotated`, `stores.restored`, `login.turned_away`
+             *     (at an OpenID provider that has taken its level away). Others may be added.
              */
             action: string;
             /** @description The id of what it was done to; of a look at history, the queue that was asked for. */
