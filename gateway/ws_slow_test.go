@@ -141,7 +141,8 @@ func TestLiveCommandsWithoutReading(t *testing.T) {
 	if code := p.closedOrCut(); code != 4413 && code != 0 {
 		t.Errorf("closed with %d", code)
 	}
-	if waiting := e.waiting("a"); waiting > 200 {
+	// The kernel takes up to 4 MiB of answers of 16 KiB, and 64 are handed over.
+	if waiting := e.waiting("a"); waiting > 400 {
 		t.Errorf("%d commands of a client that does not read were carried out", waiting)
 	}
 }
