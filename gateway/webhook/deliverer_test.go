@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -170,6 +171,20 @@ func TestFailingReceiverIsAskedForLittle(t *testing.T) {
 	e.eventually("another one has all again", func() bool { return e.state("other").Waiting == 0 })
 	if all, _ := r.requests(); all > 2*atOnce {
 		t.Errorf("it was asked for %d things", all)
+	}
+	e.skew.Store(int64(time.Hour))
+	_, due, err := e.dir.DueDeliveries(t.Context(), "w", 1000)
+	for _, one := range due {
+		if one.Attempts > 1 {
+			t.Errorf("one attempt counts as %d", one.Attempts)
+		}
+	}
+	// Then it is one thing at a time.
+	l := &line{Deliverer: NewDeliverer(e, e.sender, nil, e.now), webhook: "w", held: map[string]bool{}, done: make(chan attempt, atOnce), failures: atOnce}
+	var attempts sync.WaitGroup
+	l.begin(t.Context(), t.Context(), &attempts)
+	if attempts.Wait(); err != nil || len(due) != 200 || len(l.held) != 1 {
+		t.Errorf("%d of %d are attempted at once, %v", len(l.held), len(due), err)
 	}
 }
 

@@ -115,7 +115,7 @@ func (s *Sender) client(secure bool) *http.Client {
 // mayCall fails for an address that is not of the internet, or, without TLS, for
 // any, unless it is in a network that was named.
 func (s *Sender) mayCall(to netip.Addr, secure bool) error {
-	to = to.Unmap().WithZone("")
+	to = to.Unmap()
 	if slices.ContainsFunc(s.options.Private, func(p netip.Prefix) bool { return p.Contains(to) }) {
 		return nil
 	}

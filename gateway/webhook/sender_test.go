@@ -150,17 +150,21 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 // An answer without an end takes no more than was set, and no room.
 func TestEndlessAnswer(t *testing.T) {
 	t.Parallel()
+	var written atomic.Int64
 	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		page := make([]byte, 32<<10)
 		for q.Context().Err() == nil {
-			if _, err := w.Write(page); err != nil {
+			n, err := w.Write(page)
+			if written.Add(int64(n)); err != nil {
 				return
 			}
 		}
 	}))
 	t.Cleanup(endless.Close)
-	if r := send(t, Options{Private: loopback}, endless.URL); r.Status != 200 || r.Reason != "" {
-		t.Errorf("%+v", r)
+	r := send(t, Options{Private: loopback}, endless.URL)
+	// The kernel takes some on its own account.
+	if r.Status != 200 || r.Reason != "" || written.Load() > 64<<20 {
+		t.Errorf("%+v, %d bytes", r, written.Load())
 	}
 }
 
@@ -169,7 +173,7 @@ func TestCheck(t *testing.T) {
 	public, private := NewSender(Options{}), NewSender(Options{Private: loopback})
 	for url, good := range map[string][2]bool{ // without and with a private network
 		"https://example.org": {true, true}, "https://example.org:8443/a?b=c": {true, true}, "http://example.org": {false, true},
-		"http://127.0.0.1:8080/": {false, true}, "https://127.0.0.1": {false, true}, "https://10.0.0.1/": {false, false}, "https://[::ffff:10.0.0.1]": {false, false},
+		"http://127.0.0.1:8080/": {false, true}, "https://127.0.0.1": {false, true}, "https://[::ffff:127.0.0.1]": {false, true}, "https://10.0.0.1/": {false, false}, "https://[::ffff:10.0.0.1]": {false, false},
 		"https://8.8.8.8/": {true, true}, "http://8.8.8.8/": {false, false}, "https://u:p@example.org": {}, "https://u@example.org": {}, "https://example.org/#a": {}, "https://example.org/#": {},
 		"example.org": {}, "//example.org": {}, "ftp://example.org": {}, "https://": {}, "https:example.org": {}, "https://exa mple.org": {}, "": {},
 		"https://example.org/" + strings.Repeat("x", maxURL): {},

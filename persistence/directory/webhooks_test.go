@@ -92,6 +92,10 @@ func testWebhooks(t *testing.T, open opener) {
 	want(t, err, ErrNotFound)
 	_, _, err = d.DueDeliveries(ctx, "w2", 1)
 	want(t, err, ErrNotFound)
+	addHook(t, d, hook("w2"))
+	if left := due(t, d, "w2"); len(left) > 0 {
+		t.Errorf("a webhook that was deleted has left %v", left)
+	}
 	_, _, err = d.DueDeliveries(ctx, "w1", 1) // it is disabled
 	want(t, err, ErrNotFound)
 }
