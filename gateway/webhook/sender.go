@@ -167,6 +167,9 @@ func (s *Sender) Send(ctx context.Context, to Endpoint, id string, body []byte) 
 	request.Header.Set(standardwebhooks.HeaderWebhookID, id)
 	request.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
 	request.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	// Not sent: it has a connection that the receiver has just closed replaced by
+	// another one, for the receiver can tell by the id what it has had.
+	request.Header["Idempotency-Key"] = []string{}
 	client := s.secure
 	if request.URL.Scheme != "https" {
 		client = s.plain
