@@ -219,7 +219,6 @@ func TestWebhookPing(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 		}
 	}))
-	receiver.Config.SetKeepAlivesEnabled(false) // one that is kept may break only when it is used
 	made := e.ok(call{method: "POST", path: "/webhooks", body: `{"url":"` + receiver.URL + `","enabled":false}`})
 	secret = made.str("secret")
 	ping := func(delivered bool, status any, reason any) {
