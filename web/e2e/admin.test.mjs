@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 
-import { administrator, begin, mustBeAccessible, mustFit, phone, scene, shows, user } from './harness.mjs';
+import { administrator, begin, eventually, mustBeAccessible, mustFit, phone, scene, shows, user } from './harness.mjs';
 
 const { url, admin } = await begin();
 await admin.call('POST', '/queues', { id: 'desk', name: 'Reception' });
@@ -164,7 +164,12 @@ scene('a link for a display holds a key that is good', async (s) => {
 scene('nodes, keys and the audit log are there to see', async (s) => {
   const page = await open(s, '/admin/cluster');
   await page.getByRole('row', { name: /answers this page/ }).waitFor();
-  await page.getByRole('row', { name: /in use/ }).nth(1).waitFor();
+  const keys = page.getByRole('row', { name: /(Data|Logins) in use/ });
+  await eventually('each ring has a key of a known age', async () => {
+    await page.reload();
+    await keys.nth(1).waitFor();
+    return (await keys.allInnerTexts()).every((text) => /\d\smin/.test(text));
+  });
   await mustBeAccessible(page, 'nodes and keys');
   await page.getByRole('link', { name: 'Audit log' }).click();
   await page.getByRole('row', { name: /Queue created/ }).first().waitFor();

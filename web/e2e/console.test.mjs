@@ -82,6 +82,7 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
 
   await row(page, third).getByRole('button', { name: 'Li Wei' }).click();
   await button(page, 'Send on').click();
+  await mustBeAccessible(page, 'a ticket to be sent on');
   await page.getByRole('dialog').getByRole('radio', { name: 'Residence' }).check();
   await button(page, 'Send on to Residence').click();
   await shows(page, `${third.number} is sent on to Residence.`);
