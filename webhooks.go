@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -18,14 +19,28 @@ type webhooks struct {
 	deliverer *webhook.Deliverer
 	d         *directory.Directory
 	holder    string
+	attempts  [3]atomic.Uint64 // by what became of them: attemptDelivered and so on
 }
+
+const (
+	attemptDelivered = iota
+	attemptFailed    // and is made again
+	attemptLast
+)
 
 // openWebhooks is for when there is a directory.
 func (n *Node) openWebhooks() {
 	sender := webhook.NewSender(webhook.Options{Private: n.config.WebhookPrivate, Version: version, Now: n.config.Now})
-	n.webhooks = &webhooks{
+	w := &webhooks{
 		Sender: sender, deliverer: webhook.NewDeliverer(outbox{n}, sender, n.log, n.config.Now), d: n.directory, holder: uuid.NewString(),
 	}
+	n.webhooks = w
+	const name, help = "nowserving_webhook_deliveries_total", "Attempts to deliver events to webhooks: delivered, failed and tried again, dead. " +
+		"And events that died without one, for too many waited: backlog_full."
+	for i, outcome := range []string{"delivered", "failed", "dead"} {
+		counter(n.metrics, name, help, w.attempts[i].Load, "outcome", outcome)
+	}
+	counter(n.metrics, name, help, n.directory.BacklogFull, "outcome", directory.ReasonBacklogFull)
 }
 
 // Run works until ctx is over.
@@ -84,16 +99,31 @@ func (o outbox) Deliveries(ctx context.Context, id string, limit int) (webhook.E
 
 func (o outbox) Settle(ctx context.Context, id string, outcomes []webhook.Outcome, gone bool) error {
 	kept := make([]directory.DeliveryOutcome, len(outcomes))
+	var became [3]uint64
 	for i, one := range outcomes {
 		kept[i] = directory.DeliveryOutcome(one)
+		switch {
+		case one.Reason == "":
+			became[attemptDelivered]++
+		case one.Next.IsZero():
+			became[attemptLast]++
+		default:
+			became[attemptFailed]++
+		}
 	}
 	entry, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
-	return o.n.directory.SettleDeliveries(ctx, id, kept, gone, directory.AuditEntry{
+	err = o.n.directory.SettleDeliveries(ctx, id, kept, gone, directory.AuditEntry{
 		ID: entry, At: o.n.config.Now().UTC(), Action: "webhook.gone", Target: id,
 	})
+	if err == nil {
+		for i, n := range became {
+			o.n.webhooks.attempts[i].Add(n)
+		}
+	}
+	return err
 }
 
 // webhookStore is the directory as the gateway wants it for webhooks.

@@ -68,8 +68,9 @@ type Directory struct {
 	// Nil where the database takes several writers.
 	writer chan struct{}
 	// deliveries is maxDeliveries; a field for the tests to change.
-	deliveries int
-	failed     atomic.Uint64 // see Failures
+	deliveries  int
+	backlogFull atomic.Uint64 // see BacklogFull
+	failed      atomic.Uint64 // see Failures
 }
 
 // Open opens the directory and brings its tables up to date; several

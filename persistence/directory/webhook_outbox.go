@@ -149,6 +149,7 @@ func (d *Directory) insertDeliveries(tx *gorm.DB, webhook string, rows []deliver
 		return err
 	}
 	room := min(max(0, d.deliveries-waiting), len(rows))
+	d.backlogFull.Add(uint64(len(rows) - room))
 	for i := range rows[room:] {
 		rows[room+i].DeadMs, rows[room+i].Reason = now, ReasonBacklogFull
 	}
@@ -162,6 +163,10 @@ func (d *Directory) insertDeliveries(tx *gorm.DB, webhook string, rows []deliver
 	}
 	return d.trimDead(tx, webhook)
 }
+
+// BacklogFull counts the deliveries that this process had die at once, for too
+// many waited.
+func (d *Directory) BacklogFull() uint64 { return d.backlogFull.Load() }
 
 // waitingDeliveries counts no further than the bound.
 func (d *Directory) waitingDeliveries(tx *gorm.DB, webhook string) (n int, err error) {

@@ -225,6 +225,9 @@ func testOutboxBound(t *testing.T, open opener) {
 	if versions[0] != 256 || versions[249] != 505 {
 		t.Errorf("the dead are %d to %d", versions[0], versions[249])
 	}
+	if n := d.BacklogFull(); n != 255 {
+		t.Errorf("%d are counted", n)
+	}
 	_, err := d.ReplayDeliveries(ctx, "w", nil)
 	want(t, err, ErrTooMany)
 	state(250, 250, 5)
