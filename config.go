@@ -50,7 +50,8 @@ type Config struct {
 	// Exposed names the flags that gave secrets on the command line.
 	Exposed []string
 
-	oidc oidcConfig
+	oidc   oidcConfig
+	traces traceConfig
 
 	// The first user, of a directory without any.
 	AdminEmail    string
@@ -75,6 +76,8 @@ var settings = []setting{
 		put: address(func(c *Config) *string { return &c.GRPCAddr })},
 	{name: "ops-addr", usage: "/livez, /readyz, /metrics, /debug/pprof",
 		put: address(func(c *Config) *string { return &c.OpsAddr })},
+	{name: "trace-endpoint", usage: "OTLP receiver of spans, http://host:4318; without it, that of OTEL_EXPORTER_OTLP_ENDPOINT", put: putTraceEndpoint},
+	{name: "trace-ratio", value: "0.01", usage: "part of the requests of which spans are made, 0 to 1; OTEL_TRACES_SAMPLER goes before it", put: putTraceRatio},
 	{name: "data-dir", value: "./data", usage: "the embedded stores",
 		put: text(func(c *Config) *string { return &c.DataDir })},
 	{name: "redis-url", secret: true, usage: "journal and snapshots in Redis instead of the data dir", put: putRedisURL},
@@ -122,6 +125,9 @@ func readConfig(args []string, getenv func(string) string) (Config, error) {
 		return c, err
 	}
 	if err := applySettings(&c, settings, flags, getenv); err != nil {
+		return c, err
+	}
+	if err := c.traces.fromVariables(getenv); err != nil {
 		return c, err
 	}
 	c.AdminEmail, c.AdminPassword = getenv("NOWSERVING_ADMIN_EMAIL"), getenv("NOWSERVING_ADMIN_PASSWORD")

@@ -7,14 +7,16 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+
+	"nowserving/tracing"
 )
 
 // logger writes for people on a terminal, and for machines elsewhere.
 func (p *program) logger() *slog.Logger {
 	if p.onTerminal() {
-		return slog.New(slog.NewTextHandler(p.stderr, nil))
+		return slog.New(tracing.Handler{Handler: slog.NewTextHandler(p.stderr, nil)})
 	}
-	return slog.New(slog.NewJSONHandler(p.stderr, nil))
+	return slog.New(tracing.Handler{Handler: slog.NewJSONHandler(p.stderr, nil)})
 }
 
 // quieter gives a library's log, of which only warnings are of interest.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
@@ -82,6 +83,7 @@ type Node struct {
 	webhooks  *webhooks
 
 	metrics *meter
+	tracer  trace.Tracer // nil: without
 	http    net.Listener
 	grpc    *gateway.GRPC // nil: without --grpc-addr
 	early   *early        // serves http until the gateway does
@@ -96,7 +98,7 @@ type Node struct {
 func Start(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{config: c, log: log, health: newHealth(), metrics: newMeter(), failed: make(chan error, 4)}
 	for _, step := range []func(context.Context) error{
-		n.listen, n.openKeys, n.openStores, n.openRings, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
+		n.startTraces, n.listen, n.openKeys, n.openStores, n.openRings, n.openRabbit, n.startQueues, n.startGateway, n.learnAccess, n.startRabbit, n.ensureAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Shutdown())
@@ -229,6 +231,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 		Passivate: func(message any) bool { _, ok := message.(cluster.Passivate); return ok },
 		Hosted:    func(id string) bool { return n.member.Hosts(actors.QueueKind, id) },
 		Moved:     cluster.Moved{},
+		Tracer:    n.tracer,
 	})
 	n.announcer = actors.NewAnnouncer(func(news *messages.News) { n.member.Tell(news) })
 	o := cluster.Options{
@@ -239,7 +242,7 @@ func (n *Node) startQueues(context.Context) (err error) {
 				n.feeds.Heard(m)
 			}
 		},
-		Again: actors.Again,
+		Again: actors.Again, Tracer: n.tracer,
 	}
 	if n.config.has(roleActors) {
 		o.Gone = n.takeOver
@@ -277,7 +280,7 @@ func (n *Node) startGateway(context.Context) (err error) {
 		Webhooks: webhookStore{n.directory}, WebhookSender: n.webhooks,
 		Queues: n.queues, Directory: users{n.directory}, Users: userStore{n.directory}, APIKeys: keyStore{n.directory}, History: finishedTickets{n.directory}, Passwords: directory.NewHasher(),
 		Sealer: n.sealer, TokenKeys: tokenKeys(n.tokenKeys, "access-token"), IndexKeys: func() []gateway.TokenKey { return n.indexKeys },
-		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), GRPC: n.grpc, Log: n.log, Now: n.config.Now,
+		LinkKeys: tokenKeys(n.tokenKeys, "ticket-link"), TLS: n.tls(), GRPC: n.grpc, Log: n.log, Tracer: n.tracer, Now: n.config.Now,
 		Ready: n.health.readiness, Version: version,
 		AllowedOrigins: n.config.AllowedOrigins, TrustedProxies: n.config.TrustedProxies, CheckInRate: n.config.CheckInRate, CheckIns: n.checkIns(),
 		Audit: gateway.NewAuditLog(auditStore{n.directory}, n.log, n.config.Now), Hooks: n.metrics.hooks(),

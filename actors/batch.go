@@ -57,7 +57,7 @@ func (g *grain) takeBatch(sender *actor.PID, m *messages.Batch) {
 		return
 	}
 	for i, c := range m.Commands {
-		g.take(&item{request: c, series: s, place: i})
+		g.take(&item{request: c, series: s, place: i, traced: g.traced(c.Trace)})
 	}
 }
 

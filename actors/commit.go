@@ -44,13 +44,13 @@ func (g *grain) appendFailed(m *committed) {
 		g.log.Info("the queue was claimed elsewhere; its state is loaded again", "version", m.durable)
 	case errors.Is(m.err, queue.ErrGap):
 		g.Trouble.Gaps.Add(1)
-		g.log.Error("the store has lost or gained events of the queue", "version", m.durable, "error", m.err)
+		g.log.ErrorContext(tracedIn(m.items), "the store has lost or gained events of the queue", "version", m.durable, "error", m.err)
 	case errors.Is(m.err, queue.ErrUnavailable):
 		g.Trouble.Unavailable.Add(1)
-		g.warn("the journal takes nothing of the queue", m.err)
+		g.warn(tracedIn(m.items), "the journal takes nothing of the queue", m.err)
 	default:
 		g.Trouble.Unknown.Add(1)
-		g.warn("it is not known whether the journal took an append of the queue", m.err)
+		g.warn(tracedIn(m.items), "it is not known whether the journal took an append of the queue", m.err)
 	}
 	g.reset(m.items)
 }
@@ -64,11 +64,11 @@ func certainlyNot(err error) bool {
 // replay answers with the event that the operation made the first time, as the
 // journal has it.
 func (g *grainContext) replay(it *item) {
-	ctx, cancel := context.WithTimeout(g.ctx, journalTimeout)
+	ctx, cancel := context.WithTimeout(it.traced.in(g.ctx), journalTimeout)
 	defer cancel()
 	m, err := readEvent(ctx, g.Journal, string(g.id), it.replayOf)
 	if err != nil {
-		g.Log.Warn("an earlier answer cannot be read", "queue", string(g.id), "version", it.replayOf, "error", err)
+		g.Log.WarnContext(ctx, "an earlier answer cannot be read", "queue", string(g.id), "version", it.replayOf, "error", err)
 		g.refuse(it, queue.ErrOutcomeUnknown)
 		return
 	}

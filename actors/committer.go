@@ -21,6 +21,7 @@ type batch struct {
 	bytes  int // of what the entry will hold, roughly
 	// transfers: the grain has to deliver some of what it holds.
 	transfers bool
+	traced    bool // one of them is part of a trace
 
 	began time.Time // when it was sent
 	done  bool      // the journal has answered
@@ -31,6 +32,7 @@ func (b *batch) full() bool { return b.events >= maxBatchEvents || b.bytes >= ma
 
 func (b *batch) add(it *item, after uint64) {
 	b.items = append(b.items, it)
+	b.traced = b.traced || it.traced != nil
 	e := it.event
 	if e == nil {
 		return
@@ -209,7 +211,7 @@ func (c *committer) send() {
 func (c *committer) append(b *batch, prev queue.OpID) {
 	entry, err := b.entry()
 	if err != nil { // a defect: what cannot be written must not be decided
-		c.Log.Error("events cannot be encoded", "queue", string(c.id), "error", err)
+		c.Log.ErrorContext(tracedIn(b.items), "events cannot be encoded", "queue", string(c.id), "error", err)
 		for _, it := range b.items {
 			c.refuse(it, queue.ErrOutcomeUnknown)
 			it.given = true // it must not bring the queue down again and again
@@ -274,6 +276,9 @@ func (c *committer) succeed(b *batch) {
 	if b.transfers || c.watch > 0 && c.durable >= c.watch {
 		c.watch = 0
 		c.tell(&committed{committer: c, items: b.items, durable: c.durable})
+	}
+	if b.traced {
+		go c.trace(b, time.Now())
 	}
 	if len(b.items) <= fewAnswers {
 		c.answer(b)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
 
 	"nowserving/actors/queue"
 	"nowserving/messages"
@@ -79,6 +80,8 @@ type GrainDeps struct {
 	// nil: all do. A request to one that does not is answered with Moved.
 	Hosted func(queue string) bool
 	Moved  any
+	// Tracer makes spans of requests that are part of a trace; nil: none.
+	Tracer trace.Tracer
 }
 
 // Trouble is what has gone wrong with the journal.
@@ -155,6 +158,7 @@ type item struct {
 	// series is the batch that it is part of, and place where it stands in it.
 	series *series
 	place  int
+	traced *traced // nil: part of no trace
 }
 
 // NewGrain gives the producer of queue grains for one identity, to be handed
@@ -220,7 +224,7 @@ func (g *grain) Receive(ctx actor.Context) {
 		g.cancel()
 		g.setDamaged(false)
 	case *messages.Command, *messages.Read, *messages.KeepPlace, *messages.Purge:
-		g.take(&item{sender: ctx.Sender(), request: m})
+		g.take(&item{sender: ctx.Sender(), request: m, traced: g.traced(parentOf(ctx))})
 	case *messages.Batch:
 		g.takeBatch(ctx.Sender(), m)
 	case *loaded:
@@ -291,6 +295,7 @@ func (g *grain) decide(it *item) {
 			return
 		}
 	}
+	it.traced.decide()
 	g.committer.line(it)
 	g.current = nil
 }
@@ -299,7 +304,7 @@ func (g *grain) decide(it *item) {
 func (g *grain) decideCommand(it *item, m *messages.Command) bool {
 	command, err := commandFromMessage(m, g.Now())
 	if err != nil {
-		g.log.Error("a command cannot be understood", "error", err)
+		g.log.ErrorContext(it.traced.in(g.ctx), "a command cannot be understood", "error", err)
 		it.answer = g.refusal(&queue.Error{Code: queue.Invalid, Detail: "The command cannot be understood."})
 		return true
 	}
@@ -356,6 +361,7 @@ func (g *grainContext) refuse(it *item, e *queue.Error) {
 		m = &messages.Purged{Problem: problem(e)}
 	}
 	it.series.end(it.place)
+	g.traceRefusal(it, e)
 	g.give(it, m)
 }
 

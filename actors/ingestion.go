@@ -69,6 +69,8 @@ type Request interface {
 	// Command gives the enqueue that it means, always the same one; a problem
 	// where it is refused for good; an error where that cannot be known now.
 	Command(ctx context.Context) (*messages.Command, *messages.Problem, error)
+	// Settled is told, once, what became of it: a result, and why it is dead.
+	Settled(result string, p *messages.Problem)
 }
 
 // DeadLetter is a delivery that cannot succeed.

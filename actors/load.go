@@ -353,9 +353,9 @@ func (g *grain) happenedAnswer(e *queue.Event, it *item) any {
 func (g *grain) loadFailed(err error) {
 	g.Trouble.Loads.Add(1)
 	if damaged := errors.Is(err, queue.ErrDamaged); !damaged {
-		g.warn("the queue could not be loaded", err)
+		g.warn(tracedIn(g.stash), "the queue could not be loaded", err)
 	} else if !g.damaged {
-		g.log.Error("the queue's journal is damaged; the queue is not served", "error", err)
+		g.log.ErrorContext(tracedIn(g.stash), "the queue's journal is damaged; the queue is not served", "error", err)
 		g.setDamaged(true)
 	}
 	g.retryAt = time.Now().Add(loadBackoff)
@@ -386,10 +386,10 @@ func (g *grainContext) refuseSent(it *item, otherwise *queue.Error) {
 
 // warn says it once until the queue has been loaded again: while a store is
 // away, every request of every queue meets it.
-func (g *grain) warn(what string, err error) {
+func (g *grain) warn(ctx context.Context, what string, err error) {
 	if !g.warned {
 		g.warned = true
-		g.log.Warn(what, "version", g.durable, "error", err)
+		g.log.WarnContext(ctx, what, "version", g.durable, "error", err)
 	}
 }
 

@@ -64,6 +64,9 @@ func (a *ingestion) windowDone(m *windowDone) {
 	for _, in := range m.window {
 		if in.settled = in.result != ""; in.settled {
 			a.Settled(in.result, in.problem.GetCode(), time.Since(in.came))
+			if in.request != nil {
+				in.request.Settled(in.result, in.problem)
+			}
 		}
 	}
 	// After a change of source, what waits now is the same once more.

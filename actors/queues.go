@@ -134,7 +134,7 @@ func Again(message any) any {
 func again(c *messages.Command) *messages.Command {
 	return &messages.Command{
 		Queue: c.Queue, By: c.By, OwnOnly: c.OwnOnly, Op: c.Op, Keyed: c.Keyed,
-		Fingerprints: c.Fingerprints, IfMatch: c.IfMatch, Action: c.Action, Again: true,
+		Fingerprints: c.Fingerprints, IfMatch: c.IfMatch, Action: c.Action, Again: true, Trace: c.Trace,
 	}
 }
 

@@ -45,7 +45,7 @@ func (g *grain) askForPlace(it *item, c *messages.Command) {
 	}
 	g.placing[op] = it
 	go func() {
-		ctx, cancel := context.WithTimeout(g.ctx, placeTimeout)
+		ctx, cancel := context.WithTimeout(it.traced.in(g.ctx), placeTimeout)
 		defer cancel()
 		kept := &placeKept{item: it}
 		answer, err := g.Request(ctx, QueueKind, m.To, &messages.KeepPlace{Queue: m.To, Old: m.Ticket})
@@ -122,14 +122,15 @@ func (g *grain) deliver(old *queue.Ticket, it *item) {
 	g.deliveries[old.ID] = true
 	var source *messages.Event
 	by := ""
+	var trace *traced
 	if it != nil {
-		source, by = eventToMessage(it.event), it.event.By
+		source, by, trace = eventToMessage(it.event), it.event.By, it.traced
 	}
 	go func() {
 		waiting := it != nil
 		began := time.Now()
 		for backoff := arrivalBackoff; ; backoff = min(backoff*2, arrivalBackoffTo) {
-			ctx, cancel := context.WithTimeout(g.ctx, arrivalTimeout)
+			ctx, cancel := context.WithTimeout(trace.in(g.ctx), arrivalTimeout)
 			arrival, err := g.arrive(ctx, old, by)
 			cancel()
 			if err == nil {
@@ -143,7 +144,7 @@ func (g *grain) deliver(old *queue.Ticket, it *item) {
 				g.refuse(it, queue.ErrOutcomeUnknown)
 				waiting = false
 			}
-			g.log.Warn("a transferred ticket has not arrived yet", "target", old.TransferQueue, "error", err)
+			g.log.WarnContext(ctx, "a transferred ticket has not arrived yet", "target", old.TransferQueue, "error", err)
 			select {
 			case <-g.ctx.Done():
 				if waiting {

@@ -76,10 +76,10 @@ func newGrains(system *actor.ActorSystem, o Options) *grains {
 	}
 }
 
-// ask sends a message to a grain, which is activated where it is not. The error
-// is for a request that was not taken.
-func (g *grains) ask(key grainKey, message any, done func(any, error)) (*request, error) {
-	r := &request{grains: g, message: message, done: done}
+// ask sends a message to a grain, which is activated where it is not, with the
+// trace that it is part of. The error is for a request that was not taken.
+func (g *grains) ask(key grainKey, message any, trace string, done func(any, error)) (*request, error) {
+	r := &request{grains: g, message: message, trace: trace, done: done}
 	g.mu.RLock()
 	a := g.active[key]
 	if a != nil && a.pid != nil && !g.leaving {

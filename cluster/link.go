@@ -63,6 +63,7 @@ type outgoing struct {
 	key     grainKey
 	content *anypb.Any // of a call, nil: the grain is to be released
 	pass    bool
+	trace   string
 	within  time.Duration
 	news    bool
 }
@@ -269,7 +270,7 @@ func (o *outgoing) into(parcel *messages.TalkRequest) int {
 	} else {
 		parcel.Calls = append(parcel.Calls, &messages.GrainCall{
 			Id: o.id, View: o.view, Kind: o.key.kind, Identity: o.key.identity,
-			Message: o.content, Pass: o.pass, WithinMs: uint64(o.within.Milliseconds()),
+			Message: o.content, Pass: o.pass, WithinMs: uint64(o.within.Milliseconds()), Trace: o.trace,
 		})
 	}
 	return len(o.content.GetValue())

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+
+	"nowserving/tracing"
 )
 
 // links are this node's connections to the other members, one for each life of
@@ -73,7 +75,10 @@ func (ls *links) ask(ctx context.Context, v *View, owner Member, key grainKey, m
 		ls.node.log.Error("a request cannot be sent to another node", "identity", key.identity, "error", err)
 		return nil, fmt.Errorf("%w: %w", ErrUndelivered, err)
 	}
-	return l.ask(ctx, &outgoing{view: v.Number, key: key, content: content, pass: pass})
+	ctx, ended := ls.node.traceAsk(ctx, l.to, key, pass)
+	answer, err := l.ask(ctx, &outgoing{view: v.Number, key: key, content: content, pass: pass, trace: tracing.Text(ctx)})
+	ended(err)
+	return answer, err
 }
 
 // third is a member that may reach another one that this node cannot.

@@ -20,7 +20,10 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+
+	"nowserving/tracing"
 )
 
 // What a request may end with besides an answer.
@@ -60,6 +63,8 @@ type Options struct {
 	// or an earlier life of this one, has left undone for its grains may have
 	// come to this node. It must not block.
 	Gone func()
+	// Tracer makes spans of requests between nodes that are part of a trace; nil: none.
+	Tracer trace.Tracer
 }
 
 // Passivate is sent to a grain that is to write down what it must and stop.
@@ -272,7 +277,7 @@ func (n *Node) askHere(ctx context.Context, key grainKey, message any) (any, err
 		err    error
 	}
 	answered := make(chan outcome, 1)
-	r, err := n.grains.ask(key, message, func(answer any, err error) { answered <- outcome{answer, err} })
+	r, err := n.grains.ask(key, message, tracing.Text(ctx), func(answer any, err error) { answered <- outcome{answer, err} })
 	if err != nil {
 		return nil, err
 	}

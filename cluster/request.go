@@ -13,6 +13,7 @@ import (
 type request struct {
 	grains     *grains
 	message    any
+	trace      string // a traceparent; empty: part of none
 	done       func(answer any, err error)
 	activation *activation
 	pid        *actor.PID
@@ -66,6 +67,10 @@ func (r *request) endWithGrain() {
 }
 
 func (r *request) send() {
+	if r.trace != "" {
+		r.grains.system.Root.Send(r.activation.pid, r.envelope())
+		return
+	}
 	r.grains.system.Root.RequestWithCustomSender(r.activation.pid, r.message, r.pid)
 }
 

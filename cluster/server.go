@@ -240,7 +240,9 @@ func (c *conversation) ask(call *messages.GrainCall, key grainKey) {
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
 		return
 	}
-	r, err := c.node.grains.ask(key, message, func(answer any, err error) {
+	trace, ended := c.node.traceCall(call)
+	r, err := c.node.grains.ask(key, message, trace, func(answer any, err error) {
+		ended(err)
 		m, ok := answer.(proto.Message)
 		switch {
 		case errors.Is(err, errNotHere):
@@ -252,6 +254,7 @@ func (c *conversation) ask(call *messages.GrainCall, key grainKey) {
 		}
 	})
 	if err != nil {
+		ended(err)
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
 		return
 	}
@@ -267,7 +270,7 @@ func (c *conversation) pass(call *messages.GrainCall, owner Member, key grainKey
 		c.refuse(call, messages.Refusal_REFUSAL_NOT_HERE)
 		return
 	}
-	answer, err := l.ask(ctx, &outgoing{view: c.node.members.view().Number, key: key, content: call.Message})
+	answer, err := l.ask(ctx, &outgoing{view: c.node.members.view().Number, key: key, content: call.Message, trace: call.Trace})
 	m, ok := answer.(proto.Message)
 	switch {
 	case errors.Is(err, errNotHere):

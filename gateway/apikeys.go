@@ -101,7 +101,7 @@ func (a *Auth) askForKey(ctx context.Context, key string) (*Principal, *problem)
 	case errors.Is(err, ErrNotFound) || err == nil && (user.Disabled || !user.Level.takesKeys()):
 		return nil, unauthenticated()
 	case err != nil:
-		a.log.Warn("an API key cannot be checked", "error", err)
+		a.log.WarnContext(ctx, "an API key cannot be checked", "error", err)
 		return nil, unavailable("API keys cannot be checked just now.")
 	}
 	now := a.now()
@@ -173,7 +173,7 @@ func (g *Gateway) createKey(c *fiber.Ctx, who *Principal) error {
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return g.internal("making a key's id", err)
+		return g.internal(c.UserContext(), "making a key's id", err)
 	}
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails: it ends the program instead
@@ -211,7 +211,7 @@ func (g *Gateway) deleteKey(c *fiber.Ctx, who *Principal) error {
 	case errors.Is(err, ErrNotFound):
 		return newProblem(codeNotFound, "The user has no such API key.")
 	case err != nil:
-		g.log.Warn("an API key could not be deleted", "key", id, "error", err)
+		g.log.WarnContext(c.UserContext(), "an API key could not be deleted", "key", id, "error", err)
 		return newProblem(string(queue.OutcomeUnknown), "It is not known whether the key was deleted. Try again.")
 	}
 	g.auth.accessChanged()

@@ -235,7 +235,7 @@ func (g *Gateway) audit(c *fiber.Ctx, who *Principal, action, target string, det
 func (g *Gateway) auditFirst(c *fiber.Ctx, who *Principal, action, target string, details any) *problem {
 	e := g.auditEntry(c, who, action, target, details)
 	if err := g.options.Audit.add(c.UserContext(), e); err != nil {
-		g.log.Warn("refused, for the audit log cannot be written", "user", who.UserID, "action", action, "error", err)
+		g.log.WarnContext(c.UserContext(), "refused, for the audit log cannot be written", "user", who.UserID, "action", action, "error", err)
 		return unavailable("The audit log cannot be written just now, without which this is not done.")
 	}
 	return nil
@@ -300,7 +300,7 @@ func (g *Gateway) listAudit(c *fiber.Ctx, who *Principal) error {
 	defer cancel()
 	entries, next, err := g.options.Audit.store.ListAudit(ctx, f, after, limit)
 	if err != nil {
-		g.log.Warn("the audit log cannot be read", "error", err)
+		g.log.WarnContext(c.UserContext(), "the audit log cannot be read", "error", err)
 		return unavailable("The audit log cannot be read just now.")
 	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {

@@ -124,7 +124,7 @@ func (a *Auth) verify(ctx context.Context, bearer string) (*Principal, *problem)
 	case errors.Is(err, ErrNotFound) || err == nil && (user.Disabled || user.TokenEpoch != who.epoch):
 		return nil, unauthenticated()
 	case err != nil:
-		a.log.Warn("a user cannot be checked; the token's own word counts", "user", who.UserID, "error", err)
+		a.log.WarnContext(ctx, "a user cannot be checked; the token's own word counts", "user", who.UserID, "error", err)
 		if c.Cut {
 			return nil, unavailable("The user's queues cannot be read just now.")
 		}
@@ -184,7 +184,7 @@ func (a *Auth) renew(ctx context.Context, old string, grace time.Duration) (s *s
 		access, err = a.issue(user, used.Family)
 	}
 	if err != nil {
-		a.log.Warn("a login could not be renewed", "error", err)
+		a.log.WarnContext(ctx, "a login could not be renewed", "error", err)
 		return nil, "", unavailable("Logins cannot be renewed just now.")
 	}
 	return &session{access: access, refresh: token, user: user}, "", nil

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"mime"
 	"strings"
 
 	"nowserving/actors"
+	"nowserving/tracing"
 )
 
 // Bounds of CloudEvents 1.0 (https://github.com/cloudevents/spec).
@@ -33,6 +35,8 @@ var attributePrefixes = [...]string{"cloudEvents:", "cloudEvents_"}
 type envelope struct {
 	body             []byte
 	id, kind, source string
+	// Of the extension for distributed tracing; empty where there is none.
+	traceParent, traceState string
 }
 
 // key is the idempotency key of a CloudEvent. Ids are its source's own: two
@@ -71,6 +75,7 @@ func openStructured(text []byte) (envelope, *problem) {
 		return ""
 	}
 	e := envelope{id: attribute("id"), kind: attribute("type"), source: attribute("source"), body: o.raw("data")}
+	e.traceParent, e.traceState = textIn(o, tracing.Parent), textIn(o, tracing.State)
 	f.checkVersion(attribute("specversion"), e)
 	if encoded := o.text("data_base64", 0, maxEnvelope, false); encoded != nil {
 		var err error
@@ -81,6 +86,14 @@ func openStructured(text []byte) (envelope, *problem) {
 		}
 	}
 	return e, f.problem()
+}
+
+// textIn is a member of which nothing depends: what is no text is as good as none.
+func textIn(o *object, name string) (text string) {
+	if m := o.find(name); m != nil {
+		_ = json.Unmarshal(m.raw, &text)
+	}
+	return text
 }
 
 func openBinary(d *actors.Delivery) (envelope, *problem) {
@@ -101,6 +114,7 @@ func openBinary(d *actors.Delivery) (envelope, *problem) {
 		return e, nil
 	}
 	e.id, e.kind, e.source = attributes["id"], attributes["type"], attributes["source"]
+	e.traceParent, e.traceState = attributes[tracing.Parent], attributes[tracing.State]
 	f.checkVersion(attributes["specversion"], e)
 	return e, f.problem()
 }

@@ -266,7 +266,7 @@ func (b *build) seal(ctx context.Context) *problem {
 	case *messages.Command_Enqueue:
 		id, err := uuid.NewV7()
 		if err != nil {
-			return b.g.internal("making a ticket's id", err)
+			return b.g.internal(ctx, "making a ticket's id", err)
 		}
 		a.Enqueue.Id, a.Enqueue.Source = id[:], messages.Source(b.source)
 		a.Enqueue.Customer = b.g.sealer.Seal(b.message.Queue, sealedCustomer, id, b.customer)
@@ -275,7 +275,7 @@ func (b *build) seal(ctx context.Context) *problem {
 	case *messages.Command_Transfer:
 		id, err := uuid.NewV7()
 		if err != nil {
-			return b.g.internal("making a ticket's id", err)
+			return b.g.internal(ctx, "making a ticket's id", err)
 		}
 		a.Transfer.NewId = id[:]
 	case *messages.Command_Create:

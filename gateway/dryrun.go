@@ -82,12 +82,12 @@ func (g *Gateway) testRules(c *fiber.Ctx, who *Principal) error {
 func (g *Gateway) savedRules(c *fiber.Ctx, id string) (*filter.Set, *problem) {
 	row, err := g.rulesOf(c.UserContext(), id)
 	if err != nil {
-		g.log.Warn("the rules of a queue cannot be read", "queue", id, "error", err)
+		g.log.WarnContext(c.UserContext(), "the rules of a queue cannot be read", "queue", id, "error", err)
 		return nil, unavailable("The rules cannot be read just now.")
 	}
 	set, err := compileStored(row.Rules)
 	if err != nil {
-		return nil, g.internal("rules of a queue cannot be used", err)
+		return nil, g.internal(c.UserContext(), "rules of a queue cannot be used", err)
 	}
 	return set, nil
 }

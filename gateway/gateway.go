@@ -18,6 +18,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 
 	"nowserving/messages"
 )
@@ -205,6 +206,8 @@ type Options struct {
 	Audit *AuditLog
 	// DeadLetters are the requests that could not succeed; nil without RabbitMQ.
 	DeadLetters DeadLetters
+	// Tracer makes spans of requests; nil: none.
+	Tracer trace.Tracer
 	// NewEpoch names a new history of a queue; 128 random bits if nil.
 	NewEpoch func() string
 	Hooks    Hooks
@@ -224,6 +227,7 @@ type Gateway struct {
 	misses    *pace // public queues asked for that are not there
 	newEpoch  func() string
 	live      *live // nil until StartSessions
+	faults    faultLog
 	options   Options
 	app       *fiber.App
 	counted   tally
@@ -268,6 +272,9 @@ func New(o Options) (*Gateway, error) {
 		DisableStartupMessage: true,
 		ErrorHandler:          g.sendError,
 	})
+	if o.Tracer != nil {
+		g.app.Use(g.traced)
+	}
 	g.app.Use(g.guard)
 	g.route()
 	server := g.app.Server()

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	v1 "nowserving/messages/nowserving/v1"
@@ -304,26 +305,28 @@ func (r *GRPC) let(ctx context.Context) (context.Context, *problem) {
 }
 
 func (r *GRPC) unary(ctx context.Context, in any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (out any, err error) {
-	defer r.settle(ctx, info.FullMethod, &err)
+	defer r.settle(&ctx, info.FullMethod, &err)
 	if !needsNoLogin(info.FullMethod) {
-		var p *problem
-		if ctx, p = r.let(ctx); p != nil {
+		within, p := r.let(ctx)
+		if p != nil {
 			return nil, p
 		}
+		ctx = callerOf(within).beginCall(within, info.FullMethod)
 	}
 	return handle(ctx, in)
 }
 
 func (r *GRPC) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
-	defer r.settle(s.Context(), info.FullMethod, &err)
+	ctx := s.Context()
+	defer r.settle(&ctx, info.FullMethod, &err)
 	if needsNoLogin(info.FullMethod) {
 		return r.streamToAnyone(info.FullMethod, func() error { return handle(srv, s) })
 	}
-	ctx, p := r.let(s.Context())
+	within, p := r.let(ctx)
 	if p != nil {
 		return p
 	}
-	return handle(srv, streamOf{s, ctx})
+	return handle(srv, streamOf{s, within})
 }
 
 // streamToAnyone ends with the server, whatever the other end does.
@@ -340,7 +343,7 @@ func (r *GRPC) streamToAnyone(method string, handle func() error) error {
 			<-r.streams
 			ended <- err
 		}()
-		defer r.settle(r.over, method, &err)
+		defer r.settle(&r.over, method, &err)
 		err = handle()
 	})
 	select {
@@ -358,20 +361,27 @@ type streamOf struct {
 
 func (s streamOf) Context() context.Context { return s.ctx }
 
-// settle turns what a call ended with into a status, and a panic too.
-func (r *GRPC) settle(ctx context.Context, method string, err *error) {
+// settle turns what a call ended with into a status, and a panic too, and ends
+// the call's span.
+func (r *GRPC) settle(in *context.Context, method string, err *error) {
+	ctx := *in
 	if fault := recover(); fault != nil {
 		// The value may hold anything, so only where it came from is logged.
-		r.options.Log.Error("a call panicked", "method", method, "stack", string(debug.Stack()))
+		r.options.Log.ErrorContext(ctx, "a call panicked", "method", method, "stack", string(debug.Stack()))
 		*err = newProblem(codeInternal, "Something went wrong here.")
 	}
 	var p *problem
 	if !errors.As(*err, &p) {
+		endCall(ctx, status.Code(*err), nil)
 		return
 	}
 	code := p.kind().rpc
 	if deadline, ok := ctx.Deadline(); ok && p.status() == http.StatusServiceUnavailable && !time.Now().Before(deadline) {
 		code = codes.DeadlineExceeded // which is why; the reason still says what is known
+	}
+	endCall(ctx, code, p)
+	if g := r.gateway.Load(); g != nil {
+		p = g.inTrace(ctx, p)
 	}
 	*err = p.grpc(code)
 }

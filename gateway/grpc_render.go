@@ -27,7 +27,11 @@ const errorDomain = "nowserving"
 
 // grpc is a problem as a status.
 func (p *problem) grpc(code codes.Code) error {
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: p.Code, Domain: errorDomain}}
+	info := &errdetails.ErrorInfo{Reason: p.Code, Domain: errorDomain}
+	if p.trace != "" {
+		info.Metadata = map[string]string{"trace_id": p.trace}
+	}
+	details := []protoadapt.MessageV1{info}
 	if len(p.Fields) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, f := range p.Fields {

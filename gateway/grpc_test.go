@@ -342,7 +342,8 @@ func TestGRPCWithoutGateway(t *testing.T) {
 	e.server.open(e.gateway)
 	err = nil
 	func() {
-		defer e.server.settle(t.Context(), "m", &err)
+		ctx := t.Context()
+		defer e.server.settle(&ctx, "m", &err)
 		panic("secret")
 	}()
 	if r := wantRefusal(t, err, codes.Internal, "internal"); strings.Contains(r.text+e.log.String(), "secret") {

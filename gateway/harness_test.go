@@ -194,6 +194,7 @@ func (e *env) startQueues(log *slog.Logger) {
 		Known:     func(context.Context, string) (uint64, error) { return 0, nil },
 		Followed:  func(context.Context, string) (uint64, error) { return math.MaxUint64, nil },
 		Passivate: func(m any) bool { _, ok := m.(cluster.Passivate); return ok },
+		Tracer:    lateTracer{env: e},
 	}))
 	e.queues = actors.NewQueues(request, func(err error) bool { return errors.Is(err, cluster.ErrUndelivered) })
 	e.t.Cleanup(func() {

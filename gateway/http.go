@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -25,7 +26,7 @@ func (g *Gateway) guard(c *fiber.Ctx) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			// The value may hold anything, so only where it came from is logged.
-			g.log.Error("a request panicked", "method", c.Method(), "route", c.Route().Path, "stack", string(debug.Stack()))
+			g.log.ErrorContext(c.UserContext(), "a request panicked", "method", c.Method(), "route", c.Route().Path, "stack", string(debug.Stack()))
 			err = newProblem(codeInternal, "Something went wrong here.")
 		}
 	}()
@@ -47,16 +48,17 @@ func (g *Gateway) sendError(c *fiber.Ctx, err error) error {
 			c.Context().Request.ResetBody()
 			g.app.Handler()(c.Context())
 		} else {
-			g.sendProblem(c, g.problemOfError(err))
+			g.sendProblem(c, g.problemOfError(c.UserContext(), err))
 		}
 		drain(c)
 		return nil
 	}
-	g.sendProblem(c, g.problemOfError(err))
+	g.sendProblem(c, g.problemOfError(c.UserContext(), err))
 	return nil
 }
 
 func (g *Gateway) sendProblem(c *fiber.Ctx, p *problem) {
+	p = g.inTrace(c.UserContext(), p)
 	g.setGuards(c)
 	c.Status(p.status())
 	c.Set(fiber.HeaderContentType, mimeProblem)
@@ -101,14 +103,14 @@ func drain(c *fiber.Ctx) {
 }
 
 // problemOfError never says more of a foreign error than its kind.
-func (g *Gateway) problemOfError(err error) *problem {
+func (g *Gateway) problemOfError(ctx context.Context, err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {
 		return p
 	}
 	var f *fiber.Error
 	if !errors.As(err, &f) {
-		return g.internal("a request failed", err)
+		return g.internal(ctx, "a request failed", err)
 	}
 	switch {
 	case f.Code == http.StatusNotFound:
@@ -122,12 +124,12 @@ func (g *Gateway) problemOfError(err error) *problem {
 		p.httpStatus = f.Code
 		return p
 	}
-	return g.internal("a request failed", err)
+	return g.internal(ctx, "a request failed", err)
 }
 
 // internal logs what happened and says nothing of it.
-func (g *Gateway) internal(what string, err error) *problem {
-	g.log.Error(what, "error", err)
+func (g *Gateway) internal(ctx context.Context, what string, err error) *problem {
+	g.log.ErrorContext(ctx, what, "error", err)
 	return newProblem(codeInternal, "Something went wrong here.")
 }
 

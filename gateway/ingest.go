@@ -6,10 +6,12 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"nowserving/actors"
 	"nowserving/actors/queue"
 	"nowserving/messages"
+	"nowserving/tracing"
 )
 
 // rabbitmq is the one user that all requests from RabbitMQ are; no user of the
@@ -20,6 +22,7 @@ var rabbitmq = &Principal{UserID: "rabbitmq", Name: "RabbitMQ", Level: Integrati
 type ingested struct {
 	g       *Gateway
 	request ServiceRequest
+	span    trace.Span
 	key     string
 	command *messages.Command
 }
@@ -50,6 +53,7 @@ func (g *Gateway) OpenDelivery(d *actors.Delivery) (actors.Request, *messages.Pr
 	if r.key == "" && e.id != "" {
 		r.key, r.request.MessageID = e.key(), e.id
 	}
+	_, r.span = g.beginDelivery(d, e)
 	if r.key == "" {
 		// For itself: known again when this node tries once more, but not when
 		// it is delivered once more.
@@ -61,14 +65,21 @@ func (g *Gateway) OpenDelivery(d *actors.Delivery) (actors.Request, *messages.Pr
 // Queue is the one that the request names.
 func (r *ingested) Queue() string { return r.request.Queue }
 
+// Settled ends the request's span.
+func (r *ingested) Settled(result string, p *messages.Problem) {
+	endDelivery(r.span, r.request.Queue, result, p)
+}
+
 // Command holds the request against the bounds of the contract and the rules
 // of its queue.
 func (r *ingested) Command(ctx context.Context) (*messages.Command, *messages.Problem, error) {
+	ctx = trace.ContextWithSpan(ctx, r.span)
 	if r.command == nil {
 		b, p := r.g.build(ctx, "enqueue", r.request.Queue, r.request.Body, rabbitmq, queue.FromAMQP, "", commandMeta{key: &r.key})
 		switch {
 		case p == nil:
 			r.command = b.message
+			r.command.Trace = tracing.Text(ctx)
 		case p.Code == codeInternal || p.Code == string(queue.Unavailable):
 			return nil, nil, p
 		default:

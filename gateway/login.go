@@ -105,7 +105,7 @@ func (g *Gateway) auditHeldBack(c *fiber.Ctx, attempt Login, user string) {
 func (a *Auth) login(ctx context.Context, email, password string) (s *session, whose string, p *problem) {
 	user, err := a.directory.UserByEmail(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		a.log.Warn("a login could not be checked", "error", err)
+		a.log.WarnContext(ctx, "a login could not be checked", "error", err)
 		return nil, "", unavailable("Logins cannot be checked just now.")
 	}
 	known := err == nil && !user.Disabled
@@ -116,14 +116,14 @@ func (a *Auth) login(ctx context.Context, email, password string) (s *session, w
 	good, err := a.passwords.Verify(ctx, hash, password)
 	switch {
 	case err != nil:
-		a.log.Warn("a password could not be checked", "error", err)
+		a.log.WarnContext(ctx, "a password could not be checked", "error", err)
 		return nil, "", unavailable("Logins cannot be checked just now.")
 	case !good || !known:
 		return nil, user.ID, newProblem(codeBadCredentials, "No user has this e-mail address and password.")
 	}
 	a.rehash(ctx, &user, password)
 	if s, err = a.begin(ctx, user); err != nil {
-		a.log.Warn("a login could not be kept", "user", user.ID, "error", err)
+		a.log.WarnContext(ctx, "a login could not be kept", "user", user.ID, "error", err)
 		return nil, user.ID, unavailable("Logins cannot be kept just now.")
 	}
 	return s, user.ID, nil
@@ -140,7 +140,7 @@ func (a *Auth) rehash(ctx context.Context, user *User, password string) {
 		err = a.directory.RehashPassword(ctx, user.ID, user.PasswordHash, hash)
 	}
 	if err != nil {
-		a.log.Info("a password stays hashed as it was", "user", user.ID, "error", err)
+		a.log.InfoContext(ctx, "a password stays hashed as it was", "user", user.ID, "error", err)
 	}
 }
 
@@ -198,7 +198,7 @@ func (g *Gateway) logout(c *fiber.Ctx, who *Principal) error {
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
 	defer cancel()
 	if err := g.auth.directory.DropFamily(ctx, who.family); err != nil {
-		g.log.Warn("a login could not be ended", "user", who.UserID, "error", err)
+		g.log.WarnContext(c.UserContext(), "a login could not be ended", "user", who.UserID, "error", err)
 		return unavailable("Logins cannot be ended just now.")
 	}
 	g.auth.ended.add(g.auth.now(), AccessChange{Family: who.family}) // here at once
@@ -215,7 +215,7 @@ func (g *Gateway) me(c *fiber.Ctx, who *Principal) error {
 	case errors.Is(err, ErrNotFound):
 		return unauthenticated()
 	case err != nil:
-		g.log.Warn("a user cannot be read", "user", who.UserID, "error", err)
+		g.log.WarnContext(c.UserContext(), "a user cannot be read", "user", who.UserID, "error", err)
 		return unavailable("Users cannot be read just now.")
 	}
 	return g.sendJSON(c, fiber.StatusOK, func(dst []byte) []byte { return appendUser(dst, &user) })

@@ -175,7 +175,7 @@ func (g *Gateway) beginSignIn(c *fiber.Ctx) error {
 	}
 	p, err := g.signIn.provider()
 	if err != nil {
-		g.log.Warn("the OpenID provider cannot be reached", "error", err)
+		g.log.WarnContext(c.UserContext(), "the OpenID provider cannot be reached", "error", err)
 		return g.signInEnds(c, "unavailable")
 	}
 	scheme := "http://"
@@ -225,7 +225,7 @@ func (g *Gateway) endSignIn(c *fiber.Ctx) error {
 	defer cancel()
 	who, err := g.signIn.identify(ctx, f, code, g.options.Now)
 	if err != nil {
-		g.log.Warn("a sign-in at the OpenID provider has failed", "error", err)
+		g.log.WarnContext(c.UserContext(), "a sign-in at the OpenID provider has failed", "error", err)
 		return g.signInEnds(c, "refused")
 	}
 	user, err := g.signIn.SignIn(ctx, who)
@@ -233,12 +233,12 @@ func (g *Gateway) endSignIn(c *fiber.Ctx) error {
 	case errors.Is(err, ErrNotAllowed):
 		return g.signInEnds(c, "forbidden")
 	case err != nil:
-		g.log.Warn("a sign-in could not be kept", "error", err)
+		g.log.WarnContext(c.UserContext(), "a sign-in could not be kept", "error", err)
 		return g.signInEnds(c, "unavailable")
 	}
 	s, err := g.auth.begin(ctx, user)
 	if err != nil {
-		g.log.Warn("a sign-in could not be kept", "user", user.ID, "error", err)
+		g.log.WarnContext(c.UserContext(), "a sign-in could not be kept", "user", user.ID, "error", err)
 		return g.signInEnds(c, "unavailable")
 	}
 	g.audit(c, &Principal{UserID: user.ID}, "login.oidc", user.ID, map[string]any{"level": user.Level})

@@ -97,7 +97,7 @@ func (g *Gateway) listRingKeys(c *fiber.Ctx, who *Principal) error {
 	defer cancel()
 	keys, err := g.options.Keys.Keys(ctx)
 	if err != nil {
-		g.log.Warn("what is known of keys cannot be read", "error", err)
+		g.log.WarnContext(c.UserContext(), "what is known of keys cannot be read", "error", err)
 		return unavailable("What is known of keys cannot be read just now.")
 	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {

@@ -51,7 +51,7 @@ func (g *Gateway) today(c *fiber.Ctx, rows []QueueRow, configs []rowConfig) ([]S
 	defer cancel()
 	today, err := g.directory.StatisticsOf(ctx, spans)
 	if err != nil {
-		g.log.Warn("statistics cannot be read", "error", err)
+		g.log.WarnContext(c.UserContext(), "statistics cannot be read", "error", err)
 		return nil, unavailable("The statistics cannot be read just now.")
 	}
 	return today, nil

@@ -121,7 +121,7 @@ func (g *Gateway) createErasure(c *fiber.Ctx, who *Principal) error {
 	defer cancel()
 	e := Erasure{ID: id, Tags: asked.tags, Visit: asked.visit, MadeAt: g.options.Now().UTC(), MadeBy: who.UserID}
 	if err := g.options.People.AddErasure(ctx, e); err != nil {
-		g.log.Warn("an erasure cannot be kept", "error", err)
+		g.log.WarnContext(c.UserContext(), "an erasure cannot be kept", "error", err)
 		return newProblem(string(queue.OutcomeUnknown), "It is not known whether the erasure was begun. Ask for it once more.")
 	}
 	e = g.awaitErasure(c.UserContext(), e)

@@ -84,6 +84,8 @@ type problem struct {
 	// httpStatus differs from the code's own only for requests that were not
 	// even HTTP.
 	httpStatus int
+	// trace is the id of the request's trace, of faults of this side; see inTrace.
+	trace string
 }
 
 func (p *problem) Error() string { return p.Code + ": " + p.Detail }
@@ -152,6 +154,9 @@ func appendProblem(dst []byte, p *problem) []byte {
 	dst = append(dst, `,"code":"`...)
 	dst = append(dst, p.Code...)
 	dst = append(dst, '"')
+	if p.trace != "" {
+		dst = append(dst, `,"trace_id":"`+p.trace+`"`...)
+	}
 	for i, f := range p.Fields {
 		if i == 0 {
 			dst = append(dst, `,"errors":[`...)

@@ -168,7 +168,7 @@ func (g *Gateway) whereabouts(ctx context.Context, id string, ticket []byte, fro
 			g.misses.count(from)
 			return nil, at, problemOf(view.Problem)
 		case err != nil:
-			g.log.Warn("where a ticket went cannot be read", "queue", id, "error", err)
+			g.log.WarnContext(ctx, "where a ticket went cannot be read", "queue", id, "error", err)
 			return nil, at, unavailable("Where the ticket went cannot be read just now.")
 		}
 		id, ticket = row.Ticket.TransferQueue, row.Ticket.TransferredTo

@@ -80,7 +80,7 @@ func (g *Gateway) pageOfQueues(ctx context.Context, who *Principal, q query) ([]
 	}
 	rows, more, err := g.visibleQueues(ctx, who, asked.after, asked.limit)
 	if err != nil {
-		g.log.Warn("the queues cannot be listed", "error", err)
+		g.log.WarnContext(ctx, "the queues cannot be listed", "error", err)
 		return nil, false, unavailable("The list of queues cannot be read just now.")
 	}
 	return rows, more, nil
@@ -151,7 +151,7 @@ func (g *Gateway) doQueueCommand(ctx context.Context, who *Principal, from netip
 	if reserved {
 		prefix, err := g.reservePrefix(ctx, id)
 		if err != nil {
-			g.log.Warn("a prefix cannot be reserved", "queue", id, "error", err)
+			g.log.WarnContext(ctx, "a prefix cannot be reserved", "queue", id, "error", err)
 			return nil, unavailable("A prefix for the queue cannot be found just now. Nothing was made.")
 		}
 		b.message.GetCreate().Config.Prefix = prefix
@@ -183,7 +183,7 @@ func (g *Gateway) releasePrefix(ctx context.Context, id string, code queue.Code)
 	ctx, cancel := context.WithTimeout(ctx, directoryTimeout)
 	defer cancel()
 	if err := g.directory.ReleasePrefix(ctx, id); err != nil {
-		g.log.Info("a reserved prefix was not released; it lapses", "queue", id, "error", err)
+		g.log.InfoContext(ctx, "a reserved prefix was not released; it lapses", "queue", id, "error", err)
 	}
 }
 
@@ -200,7 +200,7 @@ func (g *Gateway) record(ctx context.Context, id string, e *messages.Event) {
 		Deleted: e.Kind == messages.EventKind_EVENT_KIND_QUEUE_DELETED,
 	}
 	if err := g.directory.PutQueue(ctx, row); err != nil {
-		g.log.Info("the directory does not know of a queue's change yet", "queue", id, "version", e.Version, "error", err)
+		g.log.InfoContext(ctx, "the directory does not know of a queue's change yet", "queue", id, "version", e.Version, "error", err)
 	}
 }
 

@@ -43,7 +43,7 @@ func (g *Gateway) getRules(c *fiber.Ctx, who *Principal) error {
 	}
 	row, err := g.rulesOf(c.UserContext(), id)
 	if err != nil {
-		g.log.Warn("the rules of a queue cannot be read", "queue", id, "error", err)
+		g.log.WarnContext(c.UserContext(), "the rules of a queue cannot be read", "queue", id, "error", err)
 		return unavailable("The rules cannot be read just now.")
 	}
 	return g.sendRules(c, view.Version, row)
@@ -97,7 +97,7 @@ func (g *Gateway) putRules(c *fiber.Ctx, who *Principal) error {
 	}
 	text, err := encodeRules(stored)
 	if err != nil {
-		return g.internal("encoding rules", err)
+		return g.internal(c.UserContext(), "encoding rules", err)
 	}
 	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
 	defer cancel()
@@ -108,7 +108,7 @@ func (g *Gateway) putRules(c *fiber.Ctx, who *Principal) error {
 	case errors.Is(err, ErrStale):
 		return newProblem(string(queue.VersionMismatch), "The rules have changed since the revision that you name.")
 	case err != nil:
-		g.log.Warn("the rules of a queue cannot be saved", "queue", id, "error", err)
+		g.log.WarnContext(c.UserContext(), "the rules of a queue cannot be saved", "queue", id, "error", err)
 		g.audit(c, who, "rules.replaced", id, map[string]any{"outcome": "unknown"})
 		return newProblem(string(queue.OutcomeUnknown), "It is not known whether the rules were saved. Send them again.")
 	}

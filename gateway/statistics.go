@@ -64,7 +64,7 @@ func (g *Gateway) statistics(c *fiber.Ctx, who *Principal) error {
 	defer cancel()
 	parts, total, err := g.directory.Statistics(ctx, id, edges, int64(target))
 	if err != nil {
-		g.log.Warn("statistics cannot be read", "queue", id, "error", err)
+		g.log.WarnContext(c.UserContext(), "statistics cannot be read", "queue", id, "error", err)
 		return unavailable("The statistics cannot be read just now.")
 	}
 	setVersion(c, view.Version)

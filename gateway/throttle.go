@@ -81,7 +81,7 @@ func (a *Auth) beginEverywhere(ctx context.Context, email string, from netip.Add
 		cancel()
 		switch {
 		case err != nil:
-			a.log.Warn("failed logins are counted by this node alone for now", "error", err)
+			a.log.WarnContext(ctx, "failed logins are counted by this node alone for now", "error", err)
 			if login.Attempt != "" {
 				a.endLater(login.Attempt)
 			}

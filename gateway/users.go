@@ -149,7 +149,7 @@ func (g *Gateway) createUser(c *fiber.Ctx, who *Principal) error {
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return g.internal("making a user's id", err)
+		return g.internal(c.UserContext(), "making a user's id", err)
 	}
 	user := User{ID: id.String(), Email: *patch.Email, Level: *patch.Level, Queues: []string{}}
 	if patch.Name != nil {

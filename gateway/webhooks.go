@@ -191,7 +191,7 @@ func (g *Gateway) createWebhook(c *fiber.Ctx, who *Principal) error {
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return g.internal("making a webhook's id", err)
+		return g.internal(c.UserContext(), "making a webhook's id", err)
 	}
 	w := Webhook{ID: id.String(), URL: *patch.URL, Secret: newSecret(), Queues: []string{everyWebhook}, Events: []string{everyWebhook}, Enabled: true}
 	if patch.Description != nil {

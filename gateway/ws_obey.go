@@ -156,22 +156,28 @@ func (s *liveSession) command(id, queueID *string, o *object, wrong *faults) {
 		s.refuse(id, p)
 		return
 	}
-	b, p := s.live.g.build(ctx, *name, *queueID, args, s.who, queue.FromWebSocket, "", meta)
-	if p != nil {
+	ctx, span := s.live.g.beginFrame(ctx, *name, *queueID)
+	a, p := s.carryOut(ctx, *name, *queueID, args, meta)
+	if p = s.live.g.inTrace(ctx, p); p != nil {
 		s.refuse(id, p)
-		return
+	} else {
+		s.answer(*id, *queueID, a)
 	}
-	a := b.do(ctx)
-	s.live.g.auditQueue(ctx, s.who, s.from, *name, b.message, a)
-	s.answer(*id, *queueID, a)
+	endWith(span, p)
 }
 
-// answer replies to a command.
-func (s *liveSession) answer(id, queueID string, a *messages.Answer) {
-	if a.Problem != nil {
-		s.refuse(&id, problemOf(a.Problem))
-		return
+func (s *liveSession) carryOut(ctx context.Context, name, queueID string, args []byte, meta commandMeta) (*messages.Answer, *problem) {
+	b, p := s.live.g.build(ctx, name, queueID, args, s.who, queue.FromWebSocket, "", meta)
+	if p != nil {
+		return nil, p
 	}
+	a := b.do(ctx)
+	s.live.g.auditQueue(ctx, s.who, s.from, name, b.message, a)
+	return a, problemOf(a.Problem)
+}
+
+// answer replies to a command that was accepted.
+func (s *liveSession) answer(id, queueID string, a *messages.Answer) {
 	b := append(newFrame(eventFrame), `{"type":"reply","id":`...)
 	b = appendString(b, id)
 	b = append(b, `,"ok":true,"version":`...)

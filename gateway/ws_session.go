@@ -263,7 +263,7 @@ func (s *liveSession) login(token string) {
 func (s *liveSession) describe(ctx context.Context) *User {
 	user, err := s.live.g.auth.directory.UserByID(ctx, s.who.UserID)
 	if err != nil {
-		s.live.log.Warn("a user cannot be read", "user", s.who.UserID, "error", err)
+		s.live.log.WarnContext(ctx, "a user cannot be read", "user", s.who.UserID, "error", err)
 		return &User{ID: s.who.UserID, Email: unknownEmail, Name: s.who.Name, Level: s.who.Level, Queues: s.who.Queues}
 	}
 	return &user

@@ -275,6 +275,7 @@ type GrainCall struct {
 	Message       *anypb.Any             `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`                    // absent: the grain is to be released
 	WithinMs      uint64                 `protobuf:"varint,6,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"` // how long the caller waits
 	Pass          bool                   `protobuf:"varint,7,opt,name=pass,proto3" json:"pass,omitempty"`                         // the caller cannot reach the grain's node: pass it on
+	Trace         string                 `protobuf:"bytes,8,opt,name=trace,proto3" json:"trace,omitempty"`                        // that it is part of, as a traceparent; empty: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +357,13 @@ func (x *GrainCall) GetPass() bool {
 		return x.Pass
 	}
 	return false
+}
+
+func (x *GrainCall) GetTrace() string {
+	if x != nil {
+		return x.Trace
+	}
+	return ""
 }
 
 // GrainReply to a GrainCall.
@@ -444,7 +452,7 @@ const file_cluster_proto_rawDesc = "" +
 	"\bGreeting\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x03 \x01(\tR\x02to\"\xc0\x01\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\"\xd6\x01\n" +
 	"\tGrainCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04view\x18\x02 \x01(\x04R\x04view\x12\x12\n" +
@@ -452,7 +460,8 @@ const file_cluster_proto_rawDesc = "" +
 	"\bidentity\x18\x04 \x01(\tR\bidentity\x12.\n" +
 	"\amessage\x18\x05 \x01(\v2\x14.google.protobuf.AnyR\amessage\x12\x1b\n" +
 	"\twithin_ms\x18\x06 \x01(\x04R\bwithinMs\x12\x12\n" +
-	"\x04pass\x18\a \x01(\bR\x04pass\"\x9b\x01\n" +
+	"\x04pass\x18\a \x01(\bR\x04pass\x12\x14\n" +
+	"\x05trace\x18\b \x01(\tR\x05trace\"\x9b\x01\n" +
 	"\n" +
 	"GrainReply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +

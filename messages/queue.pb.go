@@ -1259,6 +1259,7 @@ type Command struct {
 	Fingerprints []uint64               `protobuf:"fixed64,6,rep,packed,name=fingerprints,proto3" json:"fingerprints,omitempty"`
 	IfMatch      *uint64                `protobuf:"varint,7,opt,name=if_match,json=ifMatch,proto3,oneof" json:"if_match,omitempty"`
 	Again        bool                   `protobuf:"varint,8,opt,name=again,proto3" json:"again,omitempty"` // the same op may have been sent before, no longer than 30 s ago
+	Trace        string                 `protobuf:"bytes,9,opt,name=trace,proto3" json:"trace,omitempty"`  // in a Batch, the trace that it is part of, as a traceparent; empty: none
 	// Types that are valid to be assigned to Action:
 	//
 	//	*Command_Create
@@ -1369,6 +1370,13 @@ func (x *Command) GetAgain() bool {
 		return x.Again
 	}
 	return false
+}
+
+func (x *Command) GetTrace() string {
+	if x != nil {
+		return x.Trace
+	}
+	return ""
 }
 
 func (x *Command) GetAction() isCommand_Action {
@@ -4140,7 +4148,7 @@ const file_queue_proto_rawDesc = "" +
 	"\x06Issued\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\x04R\x04last\"\xc4\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\"\xda\n" +
 	"\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x0e\n" +
@@ -4150,7 +4158,8 @@ const file_queue_proto_rawDesc = "" +
 	"\x05keyed\x18\x05 \x01(\bR\x05keyed\x12\"\n" +
 	"\ffingerprints\x18\x06 \x03(\x06R\ffingerprints\x12\x1e\n" +
 	"\bif_match\x18\a \x01(\x04H\x01R\aifMatch\x88\x01\x01\x12\x14\n" +
-	"\x05again\x18\b \x01(\bR\x05again\x128\n" +
+	"\x05again\x18\b \x01(\bR\x05again\x12\x14\n" +
+	"\x05trace\x18\t \x01(\tR\x05trace\x128\n" +
 	"\x06create\x18\n" +
 	" \x01(\v2\x1e.nowserving.messages.v1.CreateH\x00R\x06create\x12A\n" +
 	"\tconfigure\x18\v \x01(\v2!.nowserving.messages.v1.ConfigureH\x00R\tconfigure\x12B\n" +

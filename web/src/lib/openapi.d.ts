@@ -1633,6 +1633,8 @@ export interface components {
             /** @description What happened this time, in a sentence. Never holds customer data. */
             detail: string;
             code: components["schemas"]["ErrorCode"];
+            /** @description By which whoever runs the service finds the request in logs and traces. Only with a status of 500 or above, and where traces are on. */
+            trace_id?: string;
             /** @description The fields that were not accepted. Left out where no single field is to blame. */
             errors?: components["schemas"]["FieldError"][];
         };
