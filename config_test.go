@@ -61,6 +61,11 @@ var wrongStarts = []struct{ args, says string }{
 	{"--trusted-proxies 10.0.0.0/33", `"10.0.0.0/33" is not a network`},
 	{"--checkin-rate 0", "not a number from 1"},
 	{"--checkin-rate many", "not a number from 1"},
+	{"--trace-endpoint collector:4318", "--trace-endpoint: it is not of the form http://host:4318"},
+	{"--trace-endpoint http://u:SECRET@collector:4318", "--trace-endpoint: a login does not stand in it"},
+	{"--trace-ratio 1.5", `--trace-ratio: "1.5" is not a number from 0 to 1`},
+	{"--trace-ratio NaN", `"NaN" is not a number from 0 to 1`},
+	{"--trace-endpoint http://c OTEL_EXPORTER_OTLP_PROTOCOL=grpc", `OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not spoken`},
 	{"--redis-url http://:SECRET@127.0.0.1", "--redis-url: it is not a redis://"},
 	{"--redis-url redis://:SECRET%@127.0.0.1", "--redis-url: it is not a redis://"},
 	{"--redis-url-file /nonexistent", "--redis-url-file: open /nonexistent"},
@@ -120,7 +125,7 @@ func TestWrongStarts(t *testing.T) {
 				env = append(env, "NOWSERVING_HTTP_ADDR=127.0.0.1:0")
 			}
 			for word := range strings.FieldsSeq(wrong.args) {
-				if strings.HasPrefix(word, "NOWSERVING_") {
+				if strings.HasPrefix(word, "NOWSERVING_") || strings.HasPrefix(word, "OTEL_") {
 					env = append(env, word)
 				} else {
 					args = append(args, word)

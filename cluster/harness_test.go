@@ -44,11 +44,11 @@ func (w *world) start(change ...func(*Options)) *Node {
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})), IdleAfter: time.Hour,
 		RedisURL: w.redis.URL(), Name: w.name, Addr: "127.0.0.1:0", Roles: []string{HostRole, "gateway"},
 	}
+	var n *Node
+	o.Kinds = map[string]func(string) actor.Actor{"echo": func(id string) actor.Actor { return &echo{world: w, node: func() *Node { return n }, id: id} }}
 	for _, f := range change {
 		f(&o)
 	}
-	var n *Node
-	o.Kinds = map[string]func(string) actor.Actor{"echo": func(id string) actor.Actor { return &echo{world: w, node: func() *Node { return n }, id: id} }}
 	n, err := New(o)
 	if err != nil {
 		w.t.Fatal(err)

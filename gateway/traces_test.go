@@ -66,7 +66,7 @@ func (r *recorder) await(e *env, name string) *tracetest.SpanStub {
 func attributeOf(s *tracetest.SpanStub, key string) string {
 	for _, a := range s.Attributes {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
@@ -334,7 +334,7 @@ func TestSpansHoldNothingPersonal(t *testing.T) {
 
 func emitted(attributes []attribute.KeyValue) (text []string) {
 	for _, a := range attributes {
-		text = append(text, string(a.Key)+"="+a.Value.Emit())
+		text = append(text, string(a.Key)+"="+a.Value.String())
 	}
 	return text
 }
