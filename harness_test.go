@@ -364,8 +364,19 @@ type frame struct {
 	}
 }
 
-// next reads the next frame, which must be of that type.
+// next reads the next frame, which must be of that type; the parts of a long line
+// that come before it are of no interest.
 func (s *socket) next(kind string) (f frame) {
+	s.t.Helper()
+	for f = s.read(kind); f.Type == "snapshot_part"; f = s.read(kind) {
+	}
+	if f.Type != kind {
+		s.t.Fatalf("%s where %s was to come", f.Type, kind)
+	}
+	return f
+}
+
+func (s *socket) read(kind string) (f frame) {
 	s.t.Helper()
 	if err := s.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		s.t.Fatal(err)
@@ -374,8 +385,8 @@ func (s *socket) next(kind string) (f frame) {
 	if err != nil {
 		s.t.Fatalf("waiting for %s: %v", kind, err)
 	}
-	if err := json.Unmarshal(text, &f); err != nil || f.Type != kind {
-		s.t.Fatalf("waiting for %s: %v %s", kind, err, text)
+	if err := json.Unmarshal(text, &f); err != nil {
+		s.t.Fatalf("waiting for %s: %v %.200s", kind, err, text)
 	}
 	return f
 }

@@ -50,6 +50,9 @@ func startBalanced(t *testing.T) *balanced {
 		}
 		n := &fakeNode{}
 		n.server = &http.Server{Handler: n}
+		// On a connection that is kept a request may meet its end, and nobody can
+		// know then whether the node had it.
+		n.server.SetKeepAlivesEnabled(false)
 		go n.server.Serve(listener)
 		t.Cleanup(func() { n.server.Close() })
 		b.nodes = append(b.nodes, n)
