@@ -68,7 +68,7 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   assert.deepEqual(await numbers('passports'), [first, second, third].map((t) => t.number));
 
   await row(page, second).getByRole('button', { name: 'Jürgen Müller' }).click();
-  await page.getByRole('dialog').getByText('Joined', { exact: true }).last().waitFor();
+  await page.getByRole('dialog').getByRole('listitem').filter({ hasText: 'Joined' }).waitFor();
   await mustBeAccessible(page, 'a ticket');
   await button(page, 'Remove').click();
   await page.getByLabel('Reason (optional)').fill('Came twice');
