@@ -74,11 +74,19 @@ scene('a ticket goes from the line to its end, and slips are taken back', async 
   await page.getByLabel('Reason (optional)').fill('Came twice');
   await button(page, `Remove ${second.number}`).click();
   await shows(page, `${second.number} is removed.`);
-  await page.waitForFunction(() => document.activeElement.matches('li .open')); // though its own row has gone
   assert.equal((await admin.call('GET', `/queues/passports/tickets/${second.id}`)).reason, 'Came twice');
   await page.keyboard.press('Alt+z');
   await row(page, second).waitFor();
   assert.deepEqual(await numbers('passports'), [first, second, third].map((t) => t.number));
+
+  // The ticket that one looks at goes: so does its row, to which the focus would go back.
+  await row(page, second).getByRole('button', { name: 'Jürgen Müller' }).click();
+  await page.getByRole('dialog').waitFor();
+  await admin.call('DELETE', `/queues/passports/tickets/${second.id}`);
+  await row(page, second).waitFor({ state: 'detached' });
+  await page.keyboard.press('Escape');
+  await page.waitForFunction(() => document.activeElement.matches('li .open'));
+  await admin.call('POST', `/queues/passports/tickets/${second.id}/requeue`, { position: 2 });
 
   await row(page, third).getByRole('button', { name: 'Li Wei' }).click();
   await button(page, 'Send on').click();
