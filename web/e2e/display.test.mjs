@@ -159,7 +159,8 @@ scene('calls are said one at a time, in each language, and none that is old', as
   assert.ok(heard.every((h) => h.alone), 'two were said at once');
   assert.deepEqual(heard.map((h) => h.lang), ['en-GB', 'de-DE', 'en-GB', 'de-DE']);
   const call = ['tone', 'tone', 'speech', 'speech'];
-  assert.deepEqual(await page.evaluate(() => globalThis.sounds), ['tone', 'tone', ...call, ...call], 'at the press and at each call: the chime, then the languages');
+  // Where the browser wanted a press, that was heard before.
+  assert.deepEqual((await page.evaluate(() => globalThis.sounds)).slice(-2 * call.length), [...call, ...call], 'at each call the chime, then the languages');
   const letter = spoken[0].number[0];
   assert.deepEqual(heard.map((h) => h.text), [
     `Number ${letter}, zero, zero, two, please go to desk 3.`, `Nummer ${letter}, null, null, zwei, bitte zu Schalter 3.`,
