@@ -63,7 +63,6 @@ func TestScrape(t *testing.T) {
 		`nowserving_logins_total{code="bad_credentials"} 1`,
 		`nowserving_active_queues 1`,
 		`nowserving_queue_activations_total 1`,
-		`nowserving_mailbox_requests 0`,
 		`nowserving_http_requests_total{code="1xx"} 1`,
 		`nowserving_queue_target_wait_seconds{queue="a"} 60`,
 		`nowserving_dependency_up{dependency="journal"} 1`,

@@ -116,6 +116,11 @@ func TestReleaseWaitsForWhatIsUnderWay(t *testing.T) {
 		}()
 	}
 	w.eventually("all grains are active", func() bool { return first.Activations() == 20 })
+	w.eventually("what is measured says so", func() bool {
+		all, most := first.Load()
+		begun, over := first.Lives()
+		return all == 20 && most == 1 && begun == 20 && over == 0
+	})
 	second := w.start()
 	w.together(first, second)
 	for id := range held {
@@ -141,6 +146,17 @@ func TestReleaseWaitsForWhatIsUnderWay(t *testing.T) {
 			t.Errorf("the request that waited: %v", err)
 		}
 		w.noneTwice()
+		w.eventually("nothing is under way that is measured", func() bool {
+			all, _ := first.Load()
+			_, over := first.Lives()
+			return all == 0 && over > 0
+		})
+		if at, err := ask(first, id); err != nil || at != second.Addr() {
+			t.Errorf("%s, %v", at, err)
+		}
+		if answered, _, _ := first.Sent(); answered == 0 {
+			t.Error("no answer of the other node is counted")
+		}
 		return
 	}
 	t.Fatal("no grain belongs to the second node")
