@@ -120,33 +120,15 @@ func (g *Gateway) listKeys(c *fiber.Ctx, who *Principal) error {
 	if p != nil {
 		return p
 	}
-	limit, after, p := accountPage(c)
+	list := func(ctx context.Context, after string, limit int) ([]APIKey, error) {
+		return g.options.APIKeys.ListKeys(ctx, user.ID, after, limit)
+	}
+	keys, next, p := pageByID(c, list, func(k *APIKey) string { return k.ID }, g.usersAway)
 	if p != nil {
 		return p
 	}
-	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
-	defer cancel()
-	keys, err := g.options.APIKeys.ListKeys(ctx, user.ID, after, limit)
-	var behind []APIKey
-	if err == nil && len(keys) == limit {
-		behind, err = g.options.APIKeys.ListKeys(ctx, user.ID, keys[limit-1].ID, 1)
-	}
-	if err != nil {
-		return g.usersAway(err)
-	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i := range keys {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendKey(dst, &keys[i]), '}')
-		}
-		dst = append(dst, `],"next":`...)
-		if len(behind) == 0 {
-			return append(dst, "null}"...)
-		}
-		return append(appendString(dst, userCursor(keys[limit-1].ID)), '}')
+		return appendPage(dst, keys, next, func(dst []byte, k *APIKey) []byte { return append(appendKey(dst, k), '}') })
 	})
 }
 

@@ -303,20 +303,11 @@ func (g *Gateway) listAudit(c *fiber.Ctx, who *Principal) error {
 		g.log.WarnContext(c.UserContext(), "the audit log cannot be read", "error", err)
 		return unavailable("The audit log cannot be read just now.")
 	}
-	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i := range entries {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendAudit(dst, &entries[i])
-		}
-		dst = append(dst, `],"next":`...)
-		if next == nil {
-			return append(dst, "null}"...)
-		}
-		return append(appendString(dst, auditCursor(next)), '}')
-	})
+	cursor := ""
+	if next != nil {
+		cursor = auditCursor(next)
+	}
+	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return appendPage(dst, entries, cursor, appendAudit) })
 }
 
 func appendAudit(dst []byte, e *AuditEntry) []byte {

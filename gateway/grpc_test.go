@@ -238,6 +238,7 @@ func TestGRPCDeadlines(t *testing.T) {
 		t.Errorf("%d wait", n)
 	}
 	in.IdempotencyKey = "other"
+	<-short.Done() // which another timer tells the call of
 	wantRefusal(t, unary(short), codes.DeadlineExceeded, "unavailable")
 	if n := e.waiting("a"); n != 1 {
 		t.Errorf("%d wait", n)

@@ -76,20 +76,14 @@ func (g *Gateway) listHistory(c *fiber.Ctx, who *Principal) error {
 	if p != nil {
 		return p
 	}
+	cursor := ""
+	if next != nil {
+		cursor = historyCursor(next)
+	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i, row := range rows {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = g.appendTicket(dst, row.Ticket, row.Queue, 0, who.full())
-		}
-		dst = append(dst, `],"next":`...)
-		if next == nil {
-			return append(dst, "null}"...)
-		}
-		dst = appendString(dst, historyCursor(next))
-		return append(dst, '}')
+		return appendPage(dst, rows, cursor, func(dst []byte, row *HistoryRow) []byte {
+			return g.appendTicket(dst, row.Ticket, row.Queue, 0, who.full())
+		})
 	})
 }
 

@@ -39,6 +39,19 @@ func queryOf(c *fiber.Ctx, name string, wrong *faults) (string, bool) {
 	return string(values[0]), true
 }
 
+// appendPage writes a page of a list, each item as item does, and where the next
+// one begins; empty: none follows.
+func appendPage[T any](dst []byte, items []T, next string, item func(dst []byte, one *T) []byte) []byte {
+	dst = append(dst, `{"items":[`...)
+	for i := range items {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = item(dst, &items[i])
+	}
+	return append(appendOptional(append(dst, `],"next":`...), next), '}')
+}
+
 func limitOf(c *fiber.Ctx, wrong *faults) int { return restQuery(c).limit(wrong) }
 
 func (q query) limit(wrong *faults) int {

@@ -57,37 +57,38 @@ func (g *Gateway) listUsers(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ManageUsers, ""); p != nil {
 		return p
 	}
-	limit, after, p := accountPage(c)
+	users, next, p := pageByID(c, g.options.Users.ListUsers, func(u *User) string { return u.ID }, g.usersAway)
 	if p != nil {
 		return p
 	}
-	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
-	defer cancel()
-	users, err := g.options.Users.ListUsers(ctx, after, limit)
-	var behind []User
-	if err == nil && len(users) == limit {
-		behind, err = g.options.Users.ListUsers(ctx, users[limit-1].ID, 1)
-	}
-	if err != nil {
-		return g.usersAway(err)
-	}
-	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i := range users {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendAccount(dst, &users[i])
-		}
-		dst = append(dst, `],"next":`...)
-		if len(behind) == 0 {
-			return append(dst, "null}"...)
-		}
-		return append(appendString(dst, userCursor(users[limit-1].ID)), '}')
-	})
+	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return appendPage(dst, users, next, appendAccount) })
 }
 
-// accountPage reads which page of users, or of a user's keys, is asked for.
+// pageByID gives the page that is asked for of what is listed by its ids.
+func pageByID[T any](
+	c *fiber.Ctx, list func(ctx context.Context, after string, limit int) ([]T, error), id func(*T) string, away func(error) *problem,
+) (items []T, next string, p *problem) {
+	limit, after, p := accountPage(c)
+	if p != nil {
+		return nil, "", p
+	}
+	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
+	defer cancel()
+	items, err := list(ctx, after, limit)
+	if err == nil && len(items) == limit {
+		last := id(&items[limit-1])
+		var behind []T
+		if behind, err = list(ctx, last, 1); len(behind) > 0 {
+			next = userCursor(last)
+		}
+	}
+	if err != nil {
+		return nil, "", away(err)
+	}
+	return items, next, nil
+}
+
+// accountPage reads which page is asked for of users, and of what is theirs.
 func accountPage(c *fiber.Ctx) (limit int, after string, p *problem) {
 	var wrong faults
 	limit = limitOf(c, &wrong)

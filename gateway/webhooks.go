@@ -139,33 +139,12 @@ func (g *Gateway) listWebhooks(c *fiber.Ctx, who *Principal) error {
 	if p := who.may(ManageWebhooks, ""); p != nil {
 		return p
 	}
-	limit, after, p := accountPage(c)
+	hooks, next, p := pageByID(c, g.options.Webhooks.ListWebhooks, func(w *Webhook) string { return w.ID }, g.webhooksAway)
 	if p != nil {
 		return p
 	}
-	ctx, cancel := context.WithTimeout(c.UserContext(), directoryTimeout)
-	defer cancel()
-	hooks, err := g.options.Webhooks.ListWebhooks(ctx, after, limit)
-	var behind []Webhook
-	if err == nil && len(hooks) == limit {
-		behind, err = g.options.Webhooks.ListWebhooks(ctx, hooks[limit-1].ID, 1)
-	}
-	if err != nil {
-		return g.webhooksAway(err)
-	}
 	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i := range hooks {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = append(appendWebhook(dst, &hooks[i]), '}')
-		}
-		dst = append(dst, `],"next":`...)
-		if len(behind) == 0 {
-			return append(dst, "null}"...)
-		}
-		return append(appendString(dst, userCursor(hooks[limit-1].ID)), '}')
+		return appendPage(dst, hooks, next, func(dst []byte, w *Webhook) []byte { return append(appendWebhook(dst, w), '}') })
 	})
 }
 

@@ -105,22 +105,11 @@ func (g *Gateway) listDeadDeliveries(c *fiber.Ctx, who *Principal) error {
 	if err != nil {
 		return g.webhooksAway(err)
 	}
-	more := len(dead) > limit
-	dead = dead[:min(len(dead), limit)]
-	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, `{"items":[`...)
-		for i := range dead {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendDelivery(dst, &dead[i])
-		}
-		dst = append(dst, `],"next":`...)
-		if !more {
-			return append(dst, "null}"...)
-		}
-		return append(appendString(dst, deliveryCursor(&dead[limit-1])), '}')
-	})
+	next := ""
+	if len(dead) > limit {
+		dead, next = dead[:limit], deliveryCursor(&dead[limit-1])
+	}
+	return g.sendJSON(c, http.StatusOK, func(dst []byte) []byte { return appendPage(dst, dead, next, appendDelivery) })
 }
 
 func appendDelivery(dst []byte, d *Delivery) []byte {
