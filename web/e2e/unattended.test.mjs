@@ -148,7 +148,7 @@ scene('a board whose device has slept is right again by itself, and by the serve
   await queue('night');
   const front = await deploy('/display');
   try {
-    const page = await openDisplay(s, { url: front.url, key, queues: ['night'], view: wall });
+    const page = await openDisplay(s, { url: front.url, key, queues: ['night'], view: wall, allow: away });
     await shows(page, 'Please wait until your number is called.');
     const devtools = await page.context().newCDPSession(page);
     await devtools.send('Page.setWebLifecycleState', { state: 'frozen' });

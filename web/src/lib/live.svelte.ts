@@ -2,7 +2,7 @@ import { Problem } from './problem';
 import { QueueView } from './queue.svelte';
 import type { CommandName, Frame, ProblemBody } from './types';
 
-// All in milliseconds.
+// All in milliseconds, by a clock that nobody sets.
 const pingEvery = 4_000;
 const silence = 5_000; // after a ping: the connection is dead, whatever the browser thinks
 const wakeSilence = 2_500; // the same when the device wakes up or has a network again
@@ -53,7 +53,7 @@ export class Live {
   #socket: WebSocket | null = null;
   #opened = 0;
   #heard = 0;
-  #asked = 0; // for queues that were not there
+  #asked = -Infinity; // for queues that were not there
   #tries = 0;
   #lastId = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -114,7 +114,7 @@ export class Live {
     const id = `c${++this.#lastId}`;
     const frame = JSON.stringify({ type: 'command', id, queue, command, args, idempotency_key: key() });
     return new Promise<T>((yes, no) => {
-      this.#pending.set(id, { frame, queue, until: Date.now() + commandBudget, yes: yes as (d: unknown) => void, no });
+      this.#pending.set(id, { frame, queue, until: performance.now() + commandBudget, yes: yes as (d: unknown) => void, no });
       this.#write(frame);
     });
   }
@@ -149,14 +149,14 @@ export class Live {
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     const mine = new WebSocket(`${scheme}://${location.host}/api/v1/ws${token ? '?auth=frame' : ''}`, 'nowserving.v1');
     this.#socket = mine;
-    this.#opened = this.#heard = Date.now();
+    this.#opened = this.#heard = performance.now();
     mine.onopen = () => { if (token) this.#send({ type: 'auth', token }); };
     mine.onmessage = (m) => this.#receive(JSON.parse(m.data as string) as Frame);
     mine.onclose = (e) => this.#lost(e.code);
   }
 
   #lost(code: number) {
-    const lived = this.up ? Date.now() - this.#opened : 0;
+    const lived = this.up ? performance.now() - this.#opened : 0;
     this.#drop();
     this.downSince ??= Date.now();
     if (lived > goodLife) this.#tries = 0;
@@ -179,7 +179,7 @@ export class Live {
 
   /** Looks after what has waited for too long: commands, and the connection itself. */
   #check() {
-    const at = Date.now();
+    const at = performance.now();
     for (const [id, p] of this.#pending) {
       if (at < p.until) continue;
       this.#pending.delete(id);
@@ -196,7 +196,7 @@ export class Live {
   /** Pings, and gives the connection up where nothing is heard after it. Timers of a hidden page may come late: that is no silence. */
   #probe(patience: number) {
     const mine = this.#socket;
-    const asked = Date.now();
+    const asked = performance.now();
     this.#send({ type: 'ping' });
     setTimeout(() => { if (mine && this.#socket === mine && this.#heard < asked) this.#lost(1006); }, patience);
   }
@@ -217,7 +217,7 @@ export class Live {
    * missed, many are taken together: the page is drawn anew after each time.
    */
   #receive(f: Frame) {
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     this.#inbox.push(f);
     // Timers of a page that nobody sees are slow, and nothing is drawn there.
     if (this.#gathering === undefined || document.visibilityState === 'hidden') this.#empty();
@@ -260,7 +260,7 @@ export class Live {
       if (!f.ok && f.id !== null) this.#refusedSubscription(f.id, f.error);
       return;
     }
-    if (!f.ok && (f.error.code === 'outcome_unknown' || f.error.code === 'unavailable') && Date.now() < p.until - 1000) {
+    if (!f.ok && (f.error.code === 'outcome_unknown' || f.error.code === 'unavailable') && performance.now() < p.until - 1000) {
       setTimeout(() => { if (this.up && this.#pending.has(f.id!)) this.#write(p.frame); }, 500 + Math.random() * 500);
       return;
     }
