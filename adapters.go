@@ -34,6 +34,8 @@ func adapted(err error) error {
 		return gateway.ErrExists
 	case errors.Is(err, directory.ErrTooMany):
 		return gateway.ErrTooMany
+	case errors.Is(err, directory.ErrSealed):
+		return gateway.ErrSealed
 	case errors.Is(err, directory.ErrLastAdmin):
 		return gateway.ErrLastAdmin
 	}

@@ -86,7 +86,14 @@ func webhookEvent(queueID string, e *messages.Event, wanted *bool) directory.Web
 // outbox is the directory as the deliverer wants it.
 type outbox struct{ n *Node }
 
-func (o outbox) Due(ctx context.Context) ([]string, error) { return o.n.directory.DueWebhooks(ctx) }
+func (o outbox) Receivers(ctx context.Context) ([]webhook.Receiver, error) {
+	found, err := o.n.directory.EnabledWebhooks(ctx)
+	list := make([]webhook.Receiver, len(found))
+	for i, one := range found {
+		list[i] = webhook.Receiver{Webhook: one.ID, State: one.UpdatedMs, Due: one.Due}
+	}
+	return list, err
+}
 
 func (o outbox) Deliveries(ctx context.Context, id string, limit int) (webhook.Endpoint, []webhook.Delivery, error) {
 	w, found, err := o.n.directory.DueDeliveries(ctx, id, limit)

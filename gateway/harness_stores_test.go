@@ -22,6 +22,8 @@ func adapted(err error) error {
 		return ErrExists
 	case errors.Is(err, directory.ErrTooMany):
 		return ErrTooMany
+	case errors.Is(err, directory.ErrSealed):
+		return ErrSealed
 	case errors.Is(err, directory.ErrLastAdmin):
 		return ErrLastAdmin
 	}

@@ -43,6 +43,7 @@ type env struct {
 	feeds   *actors.Feeds
 	journal actors.Journal
 	dir     *directory.Directory
+	files   string // where that is
 	url     string
 	client  *http.Client
 	log     *bytes.Buffer
@@ -98,7 +99,7 @@ func start(t testing.TB, options ...func(*Options)) *env {
 // prepare makes an env that neither listens nor follows its directory.
 func prepare(t testing.TB, options ...func(*Options)) *env {
 	t.Helper()
-	e := &env{t: t, prefix: fmt.Sprintf("e%d", shared.counter.Add(1)), log: &bytes.Buffer{}}
+	e := &env{t: t, prefix: fmt.Sprintf("e%d", shared.counter.Add(1)), log: &bytes.Buffer{}, files: t.TempDir()}
 	log := slog.New(slog.NewTextHandler(&locked{w: e.log}, nil))
 	journal, err := persistence.OpenSQLiteJournal(t.Context(), t.TempDir(), log)
 	if err != nil {
@@ -111,7 +112,7 @@ func prepare(t testing.TB, options ...func(*Options)) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.dir, err = directory.Open(t.Context(), directory.Options{Dir: t.TempDir(), Now: e.now, Keys: ring}); err != nil {
+	if e.dir, err = directory.Open(t.Context(), directory.Options{Dir: e.files, Now: e.now, Keys: ring}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.dir.Close() })

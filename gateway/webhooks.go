@@ -74,6 +74,10 @@ type DeliveryPlace struct {
 	ID     string
 }
 
+// ErrSealed is what Webhooks fail with where an address and secrets cannot be
+// opened, and what is to be changed is one of them.
+var ErrSealed = errors.New("gateway: the key of this is lost")
+
 // Webhooks keeps webhooks and what they could not be given. Where there is none,
 // it fails with ErrNotFound. The entry of the audit log is kept if the change is.
 type Webhooks interface {
@@ -82,9 +86,11 @@ type Webhooks interface {
 	Webhook(ctx context.Context, id string) (Webhook, error)
 	// CreateWebhook fails with ErrTooMany as well.
 	CreateWebhook(ctx context.Context, w Webhook, e AuditEntry) (Webhook, error)
+	// UpdateWebhook fails with ErrSealed as well.
 	UpdateWebhook(ctx context.Context, id string, p WebhookPatch, e AuditEntry) (Webhook, error)
 	DeleteWebhook(ctx context.Context, id string, e AuditEntry) error
-	// RotateWebhook has w's secret sign, and the one of before until w.OldUntil.
+	// RotateWebhook has w's secret sign, and the one of before until w.OldUntil. It
+	// fails with ErrSealed as well.
 	RotateWebhook(ctx context.Context, w Webhook, e AuditEntry) error
 	// DropOldSecret fails with ErrNotFound where there is none.
 	DropOldSecret(ctx context.Context, id string, e AuditEntry) error
@@ -130,6 +136,9 @@ func (g *Gateway) webhooksAway(err error) *problem {
 func (g *Gateway) webhookNotSaved(err error) *problem {
 	if errors.Is(err, ErrNotFound) {
 		return noSuchWebhook()
+	}
+	if errors.Is(err, ErrSealed) {
+		return malformed("The address and the secrets of this webhook cannot be opened any more, for their key is lost. Delete it and make it anew.")
 	}
 	g.log.Warn("a webhook could not be saved", "error", err)
 	return newProblem(string(queue.OutcomeUnknown), "It is not known whether this was done. Look at the webhook.")
@@ -243,7 +252,8 @@ func (g *Gateway) deleteWebhook(c *fiber.Ctx, who *Principal) error {
 }
 
 // webhookFields reads what POST and PATCH have in common. changed is for the audit
-// log: an address is in it by the field's name only, for it may be a secret.
+// log: an address and a description are in it by the field's name only, for they
+// may be secrets or tell of people.
 func (g *Gateway) webhookFields(in *object) (p WebhookPatch, changed map[string]any) {
 	changed = map[string]any{}
 	if p.URL = in.text("url", 1, maxHookURL, false); p.URL != nil {

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +21,7 @@ import (
 	"nowserving/gateway/webhook"
 	"nowserving/messages"
 	"nowserving/persistence/directory"
+	"nowserving/persistence/seal"
 )
 
 // webhookStore is what main's adapter is.
@@ -202,6 +205,36 @@ func TestWebhooksThatAreRefused(t *testing.T) {
 		e.hook("https://example.org")
 	}
 	e.do(call{method: "POST", path: "/webhooks", body: `{"url":"https://example.org"}`}).want(422, "invalid")
+}
+
+// What has a lost key can be changed as far as nothing has to be opened, and deleted.
+func TestWebhookWhoseKeyIsLost(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	other, err := seal.ParseRing("k2:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{8}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := directory.Open(t.Context(), directory.Options{Dir: e.files, Keys: other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	_, err = d.CreateWebhook(t.Context(), directory.Webhook{ID: "w", URL: "https://example.org", Secret: newSecret(), Queues: []string{"*"}, Events: []string{"*"}, Enabled: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path = "/webhooks/w"
+	for _, c := range []call{{method: "PATCH", path: path, body: `{"url":"https://example.org/new"}`}, {method: "POST", path: path + "/secrets"}} {
+		if r := e.do(c).want(422, "invalid"); !strings.Contains(r.str("detail"), "anew") {
+			t.Errorf("%s", r.body)
+		}
+	}
+	e.do(call{method: "DELETE", path: path + "/secrets"}).want(404, "not_found")
+	if r := e.do(call{method: "PATCH", path: path, body: `{"enabled":false}`}).want(200, ""); r.json["enabled"] != false || r.json["url"] != nil {
+		t.Errorf("%s", r.body)
+	}
+	e.do(call{method: "DELETE", path: path}).want(204, "")
 }
 
 // A ping shows whether a receiver takes what is sent, and says why not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -49,10 +50,25 @@ type Outcome struct {
 	Next   time.Time // when it is tried again; zero: not any more
 }
 
+// Receiver is a webhook that is enabled.
+type Receiver struct {
+	Webhook string
+	State   int64 // another one after each change of the webhook, and after a replay
+	Due     bool  // something is to be delivered now
+}
+
+// standing is how a receiver has fared. It outlives what is under way for it, until
+// the webhook is changed.
+type standing struct {
+	state    int64
+	failures int       // in a row
+	until    time.Time // when to leave the receiver alone no longer
+}
+
 // Outbox is where deliveries wait.
 type Outbox interface {
-	// Due gives the webhooks for which something is to be delivered now.
-	Due(ctx context.Context) ([]string, error)
+	// Receivers gives all webhooks that are enabled.
+	Receivers(ctx context.Context) ([]Receiver, error)
 	// Deliveries gives what is to be delivered to one, the longest due first.
 	Deliveries(ctx context.Context, webhook string, limit int) (Endpoint, []Delivery, error)
 	// Settle keeps what became of some. Gone disables the webhook.
@@ -67,13 +83,16 @@ type Deliverer struct {
 	log    *slog.Logger
 	now    func() time.Time
 	signal chan struct{}
+	// standings are those of enabled webhooks. While a line is at work, one is the
+	// line's, and otherwise Work's.
+	standings map[string]*standing
 	// failing and finish are failingPause and finishWithin; fields for the tests to change.
 	failing, finish time.Duration
 }
 
 // NewDeliverer makes one; Work does its work.
 func NewDeliverer(outbox Outbox, sender *Sender, log *slog.Logger, now func() time.Time) *Deliverer {
-	return &Deliverer{outbox: outbox, sender: sender, log: log, now: now, signal: make(chan struct{}, 1), failing: failingPause, finish: finishWithin}
+	return &Deliverer{outbox: outbox, sender: sender, log: log, now: now, signal: make(chan struct{}, 1), standings: make(map[string]*standing), failing: failingPause, finish: finishWithin}
 }
 
 // Wake has it look at once. It never blocks.
@@ -97,8 +116,8 @@ func (d *Deliverer) Wait(ctx context.Context) {
 
 // Idle tells whether nothing is to be delivered now, or nobody can tell.
 func (d *Deliverer) Idle(ctx context.Context) bool {
-	due, err := d.outbox.Due(ctx)
-	return err != nil || len(due) == 0
+	list, err := d.outbox.Receivers(ctx)
+	return err != nil || !slices.ContainsFunc(list, func(r Receiver) bool { return r.Due })
 }
 
 // Work delivers until ctx is over, or nothing has been due for some seconds. No
@@ -106,28 +125,36 @@ func (d *Deliverer) Idle(ctx context.Context) bool {
 func (d *Deliverer) Work(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	running, ended := map[string]chan struct{}{}, make(chan string)
+	running, ended := map[string]chan int64{}, make(chan string)
 	for idleSince := time.Now(); ; {
-		due, _ := d.outbox.Due(ctx) // a database that is away ends the lease, and so ctx
-		for _, id := range due {
-			news := running[id]
+		list, err := d.outbox.Receivers(ctx) // a database that is away ends the lease, and so ctx
+		if err == nil {
+			d.keep(list)
+		}
+		for _, r := range list {
+			news := running[r.Webhook]
+			if !r.Due || news == nil && time.Now().Before(d.faring(r).until) {
+				continue
+			}
 			if news == nil {
-				news = make(chan struct{}, 1)
-				running[id] = news
+				news = make(chan int64, 1)
+				running[r.Webhook] = news
+				s := d.standings[r.Webhook]
 				all.Go(func() {
-					d.deliver(ctx, id, news)
+					d.deliver(ctx, r.Webhook, s, news)
 					select {
-					case ended <- id:
+					case ended <- r.Webhook:
 					case <-ctx.Done():
 					}
 				})
 			}
 			select {
-			case news <- struct{}{}:
+			case <-news: // is old
 			default:
 			}
+			news <- r.State // never blocks: nobody else sends
 		}
-		if len(running) > 0 {
+		if len(running) > 0 || d.firstEnd(running) != nil { // a rest would be forgotten with the lease
 			idleSince = time.Now()
 		}
 		if ctx.Err() != nil || time.Since(idleSince) > restAfter {
@@ -137,17 +164,57 @@ func (d *Deliverer) Work(ctx context.Context) {
 	}
 }
 
+// keep forgets how webhooks fared that are not in the list.
+func (d *Deliverer) keep(list []Receiver) {
+	for id := range d.standings {
+		if !slices.ContainsFunc(list, func(r Receiver) bool { return r.Webhook == id }) {
+			delete(d.standings, id)
+		}
+	}
+}
+
+// faring gives how a receiver has fared for which nothing is under way.
+func (d *Deliverer) faring(r Receiver) *standing {
+	s := d.standings[r.Webhook]
+	if s == nil {
+		s = &standing{state: r.State}
+		d.standings[r.Webhook] = s
+	}
+	s.hear(r.State)
+	return s
+}
+
+// hear forgets how the receiver fared when the webhook was another one.
+func (s *standing) hear(state int64) {
+	if s.state != state {
+		*s = standing{state: state}
+	}
+}
+
+// firstEnd is when the first rest ends of those for which nothing is under way; nil for none.
+func (d *Deliverer) firstEnd(running map[string]chan int64) (first *time.Time) {
+	now := time.Now()
+	for id, s := range d.standings {
+		if running[id] == nil && s.until.After(now) && (first == nil || s.until.Before(*first)) {
+			first = &s.until
+		}
+	}
+	return first
+}
+
 // await waits until there may be more to do.
-func (d *Deliverer) await(ctx context.Context, ended <-chan string, running map[string]chan struct{}) {
-	timer := time.NewTimer(lookEvery)
-	defer timer.Stop()
+func (d *Deliverer) await(ctx context.Context, ended <-chan string, running map[string]chan int64) {
+	look := time.Now().Add(lookEvery)
 	for {
+		if end := d.firstEnd(running); end != nil && end.Before(look) {
+			look = *end
+		}
 		select {
 		case id := <-ended:
 			delete(running, id)
 			continue
 		case <-ctx.Done():
-		case <-timer.C:
+		case <-time.After(time.Until(look)):
 		case <-d.signal:
 		}
 		return
@@ -157,34 +224,34 @@ func (d *Deliverer) await(ctx context.Context, ended <-chan string, running map[
 // line is what is under way for one webhook.
 type line struct {
 	*Deliverer
+	*standing
 	webhook  string
 	held     map[string]bool // ids of deliveries that are attempted, or whose outcome is not kept yet
 	done     chan attempt
 	outcomes []Outcome
-	failures int       // in a row
-	until    time.Time // when to leave the receiver alone no longer
 	gone     bool
 }
 
 type attempt struct {
 	Delivery
 	Result
-	cut bool // off
+	state int64 // of the webhook, when it began
+	cut   bool  // off
 }
 
-// deliver goes on until nothing is due for a webhook.
-func (d *Deliverer) deliver(ctx context.Context, webhook string, news <-chan struct{}) {
-	l := &line{Deliverer: d, webhook: webhook, held: make(map[string]bool), done: make(chan attempt, atOnce)}
+// deliver goes on until nothing is due for a webhook, or its receiver is to be left
+// alone. News are its states.
+func (d *Deliverer) deliver(ctx context.Context, webhook string, s *standing, news <-chan int64) {
+	l := &line{Deliverer: d, standing: s, webhook: webhook, held: make(map[string]bool), done: make(chan attempt, atOnce)}
 	sending, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	var attempts sync.WaitGroup
 	for ctx.Err() == nil && !l.gone {
 		l.begin(ctx, sending, &attempts)
-		pause := time.Until(l.until)
-		if len(l.held) == 0 && pause <= 0 {
+		if len(l.held) == 0 {
 			return
 		}
-		l.await(ctx, news, pause)
+		l.await(ctx, news, time.Until(l.until))
 		l.settle(ctx)
 	}
 	defer time.AfterFunc(d.finish, cut).Stop()
@@ -197,7 +264,7 @@ func (d *Deliverer) deliver(ctx context.Context, webhook string, news <-chan str
 }
 
 // await waits until an attempt has ended, there is news, or a pause is over.
-func (l *line) await(ctx context.Context, news <-chan struct{}, pause time.Duration) {
+func (l *line) await(ctx context.Context, news <-chan int64, pause time.Duration) {
 	var over <-chan time.Time
 	if pause > 0 {
 		timer := time.NewTimer(pause)
@@ -207,7 +274,8 @@ func (l *line) await(ctx context.Context, news <-chan struct{}, pause time.Durat
 	select {
 	case a := <-l.done:
 		l.take(a)
-	case <-news:
+	case state := <-news:
+		l.hear(state)
 	case <-over:
 	case <-ctx.Done():
 	}
@@ -233,7 +301,10 @@ func (l *line) begin(ctx, sending context.Context, attempts *sync.WaitGroup) {
 		}
 		if !l.held[one.ID] {
 			l.held[one.ID] = true
-			attempts.Go(func() { l.done <- attempt{one, l.sender.Send(sending, to, one.ID, one.Body), sending.Err() != nil} })
+			state := l.state
+			attempts.Go(func() {
+				l.done <- attempt{one, l.sender.Send(sending, to, one.ID, one.Body), state, sending.Err() != nil}
+			})
 		}
 	}
 }
@@ -245,6 +316,9 @@ func (l *line) take(a attempt) {
 		return
 	}
 	l.outcomes = append(l.outcomes, l.outcome(a.Delivery, a.Result))
+	if a.state != l.state { // it tells nothing of what the webhook is now
+		return
+	}
 	l.gone = l.gone || a.Status == gone
 	if l.failures++; a.Reason == "" {
 		l.failures = 0

@@ -120,7 +120,13 @@ func (e *env) work() (stop func()) {
 
 // The directory as the deliverer wants it: what main's adapter is.
 
-func (e *env) Due(ctx context.Context) ([]string, error) { return e.dir.DueWebhooks(ctx) }
+func (e *env) Receivers(ctx context.Context) (list []Receiver, err error) {
+	found, err := e.dir.EnabledWebhooks(ctx)
+	for _, one := range found {
+		list = append(list, Receiver{Webhook: one.ID, State: one.UpdatedMs, Due: one.Due})
+	}
+	return list, err
+}
 
 func (e *env) Deliveries(ctx context.Context, id string, limit int) (Endpoint, []Delivery, error) {
 	w, found, err := e.dir.DueDeliveries(ctx, id, limit)

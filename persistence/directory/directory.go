@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,7 +71,9 @@ type Directory struct {
 	// deliveries is maxDeliveries; a field for the tests to change.
 	deliveries  int
 	backlogFull atomic.Uint64 // see BacklogFull
-	failed      atomic.Uint64 // see Failures
+	untrimmedMu sync.Mutex
+	untrimmed   map[string]int // deliveries that died at once since the dead were trimmed, by webhook
+	failed      atomic.Uint64  // see Failures
 }
 
 // Open opens the directory and brings its tables up to date; several
@@ -82,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{dialect: dialect, now: o.Now, keys: o.Keys, deliveries: maxDeliveries}
+	d := &Directory{dialect: dialect, now: o.Now, keys: o.Keys, deliveries: maxDeliveries, untrimmed: make(map[string]int)}
 	if d.now == nil {
 		d.now = time.Now
 	}

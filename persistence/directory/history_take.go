@@ -41,7 +41,8 @@ type HistoryChange struct {
 // nothing, where a checkpoint is not where the part begins: so each event is
 // recorded exactly once, whoever else tries to.
 func (d *Directory) TakeHistory(ctx context.Context, parts []HistoryPart) error {
-	return d.write(ctx, func(tx *gorm.DB) error {
+	var died map[string]int
+	err := d.write(ctx, func(tx *gorm.DB) (err error) {
 		if err := moveCheckpoints(tx, historySink, parts); err != nil {
 			return err
 		}
@@ -57,8 +58,13 @@ func (d *Directory) TakeHistory(ctx context.Context, parts []HistoryPart) error 
 		if err := r.store(); err != nil {
 			return err
 		}
-		return d.putDeliveries(tx, parts)
+		died, err = d.putDeliveries(tx, parts)
+		return err
 	})
+	if err == nil { // a transaction that is tried again has not happened
+		d.buried(ctx, died)
+	}
+	return err
 }
 
 // moveCheckpoints locks the checkpoints and moves them. A queue's first one

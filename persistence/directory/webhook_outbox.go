@@ -16,7 +16,11 @@ import (
 // The outbox of webhooks. Deliveries come into it in the transaction that takes
 // their events into the history, so each event comes in once, and leave it when
 // they were delivered. At a bound they die at once, and of the dead the oldest
-// go: a receiver that is away for long costs others nothing.
+// go. So a receiver that is away for long costs others some time, of the history:
+// measured on a busy machine of 4 cores, one that is full adds about 12 ms to
+// taking 500 events with SQLite and 15 ms with MariaDB, where one that is not
+// adds 5 and 8 ms; ten that are full add 135 and 200 ms. To taking one event one
+// that is full adds 1 and 3 ms: its 10,000 that wait are counted in the index.
 
 // ReasonBacklogFull is why a delivery died that nobody attempted.
 const ReasonBacklogFull = "backlog_full"
@@ -87,11 +91,11 @@ func deliveryID(queue string, e *WebhookEvent) string {
 }
 
 // putDeliveries puts the events of some parts into the outbox, for those webhooks
-// that want them.
-func (d *Directory) putDeliveries(tx *gorm.DB, parts []HistoryPart) error {
+// that want them, and gives how many of each webhook's died at once.
+func (d *Directory) putDeliveries(tx *gorm.DB, parts []HistoryPart) (died map[string]int, err error) {
 	var hooks []webhookRow
 	if err := tx.Select("id", "queues", "events").Where("enabled = ?", true).Order("id").Find(&hooks).Error; err != nil || len(hooks) == 0 {
-		return err
+		return nil, err
 	}
 	now := millis(d.now())
 	wants := make([]func(queue, event string) bool, len(hooks))
@@ -118,12 +122,17 @@ func (d *Directory) putDeliveries(tx *gorm.DB, parts []HistoryPart) error {
 			}
 		}
 	}
+	died = make(map[string]int)
 	for i := range hooks {
-		if err := d.insertDeliveries(tx, hooks[i].ID, rows[i], now); err != nil {
-			return err
+		n, err := d.insertDeliveries(tx, hooks[i].ID, rows[i], now)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			died[hooks[i].ID] = n
 		}
 	}
-	return nil
+	return died, nil
 }
 
 // wants tells which events a webhook is for; none where its lists are damaged.
@@ -138,39 +147,61 @@ func (r *webhookRow) wants() func(queue, event string) bool {
 	return func(queue, event string) bool { return in(queues, queue) && in(events, event) }
 }
 
-// insertDeliveries has those that are beyond the bound die at once. Several nodes
-// at it may go beyond it by what each takes at a time.
-func (d *Directory) insertDeliveries(tx *gorm.DB, webhook string, rows []deliveryRow, now int64) error {
+// insertDeliveries has those that are beyond the bound die at once, and gives how
+// many. Several nodes at it may go beyond it by what each takes at a time.
+func (d *Directory) insertDeliveries(tx *gorm.DB, webhook string, rows []deliveryRow, now int64) (died int, err error) {
 	if len(rows) == 0 {
-		return nil
+		return 0, nil
 	}
 	waiting, err := d.waitingDeliveries(tx, webhook)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	room := min(max(0, d.deliveries-waiting), len(rows))
-	d.backlogFull.Add(uint64(len(rows) - room))
 	for i := range rows[room:] {
 		rows[room+i].DeadMs, rows[room+i].Reason = now, ReasonBacklogFull
 	}
 	// What is there already has come before: a database that was put back knows less
 	// than it sent.
-	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(&rows, deliveriesPerInsert).Error; err != nil {
-		return err
+	return len(rows) - room, tx.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(&rows, deliveriesPerInsert).Error
+}
+
+// buried counts what died at once and is kept now. Where a tenth of the bound has
+// gathered the oldest of the dead go, by themselves: each time it would cost much.
+// If they cannot go now, they go with the next tenth, or with the sweep.
+func (d *Directory) buried(ctx context.Context, died map[string]int) {
+	for webhook, n := range died {
+		d.backlogFull.Add(uint64(n))
+		if d.gathered(webhook, n) {
+			_ = d.write(ctx, func(tx *gorm.DB) error { return d.trimDead(tx, webhook) })
+		}
 	}
-	if room == len(rows) {
-		return nil
+}
+
+// gathered tells whether a webhook's dead are so many more that they are to be
+// trimmed, and begins to count anew then.
+func (d *Directory) gathered(webhook string, n int) bool {
+	d.untrimmedMu.Lock()
+	defer d.untrimmedMu.Unlock()
+	if len(d.untrimmed) > maxWebhooks { // some were deleted
+		clear(d.untrimmed)
 	}
-	return d.trimDead(tx, webhook)
+	d.untrimmed[webhook] += n
+	full := d.untrimmed[webhook] >= d.deliveries/deadSlack
+	if full {
+		delete(d.untrimmed, webhook)
+	}
+	return full
 }
 
 // BacklogFull counts the deliveries that this process had die at once, for too
 // many waited.
 func (d *Directory) BacklogFull() uint64 { return d.backlogFull.Load() }
 
-// waitingDeliveries counts no further than the bound.
+// waitingDeliveries counts no further than the bound. The order has MariaDB walk
+// the index: it would take the table, with all bodies.
 func (d *Directory) waitingDeliveries(tx *gorm.DB, webhook string) (n int, err error) {
-	err = tx.Raw("SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries WHERE webhook = ? AND dead_ms = 0 LIMIT ?) AS waiting",
+	err = tx.Raw("SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries WHERE webhook = ? AND dead_ms = 0 ORDER BY next_ms LIMIT ?) AS waiting",
 		webhook, d.deliveries).Scan(&n).Error
 	return n, err
 }
@@ -191,11 +222,19 @@ func (d *Directory) trimDead(tx *gorm.DB, webhook string) error {
 	return tx.Model(&webhookRow{}).Where("id = ?", webhook).Update("dropped", gorm.Expr("dropped + ?", len(ids))).Error
 }
 
-// DueWebhooks gives those enabled webhooks for which something is to be delivered now.
-func (d *Directory) DueWebhooks(ctx context.Context) (ids []string, err error) {
-	err = d.read(ctx).Raw("SELECT id FROM webhooks WHERE enabled = ? AND EXISTS (SELECT 1 FROM webhook_deliveries AS d"+
-		" WHERE d.webhook = webhooks.id AND d.dead_ms = 0 AND d.next_ms <= ?) ORDER BY id", true, millis(d.now())).Scan(&ids).Error
-	return ids, d.fail(err)
+// EnabledWebhook is one that is enabled.
+type EnabledWebhook struct {
+	ID        string
+	UpdatedMs int64 // moves with each change, and with a replay
+	Due       bool  // something is to be delivered now
+}
+
+// EnabledWebhooks gives all.
+func (d *Directory) EnabledWebhooks(ctx context.Context) (list []EnabledWebhook, err error) {
+	err = d.read(ctx).Raw("SELECT id, updated_ms, EXISTS (SELECT 1 FROM webhook_deliveries AS d"+
+		" WHERE d.webhook = webhooks.id AND d.dead_ms = 0 AND d.next_ms <= ?) AS due FROM webhooks WHERE enabled = ? ORDER BY id",
+		millis(d.now()), true).Scan(&list).Error
+	return list, d.fail(err)
 }
 
 // DueDeliveries gives an enabled webhook, or ErrNotFound, and what is to be
@@ -280,7 +319,8 @@ func (d *Directory) DeadDeliveries(ctx context.Context, webhook string, after *D
 
 // ReplayDeliveries has dead deliveries wait again, as if they had just come: those
 // named, or with nil all, the oldest first, as far as there is room. It gives how
-// many, and fails with ErrTooMany where there is none.
+// many, and fails with ErrTooMany where there is none. It moves updated_ms, by
+// which whoever delivers sees that the receiver is to be asked again.
 func (d *Directory) ReplayDeliveries(ctx context.Context, webhook string, ids []string, audit ...AuditEntry) (replayed int, err error) {
 	err = d.write(ctx, func(tx *gorm.DB) error {
 		replayed = 0
@@ -310,6 +350,9 @@ func (d *Directory) ReplayDeliveries(ctx context.Context, webhook string, ids []
 		}
 		if replayed == 0 {
 			return nil
+		}
+		if err := tx.Model(&webhookRow{}).Where("id = ?", webhook).Update("updated_ms", now).Error; err != nil {
+			return err
 		}
 		return note(tx, audit...)
 	})

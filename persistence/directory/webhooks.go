@@ -21,8 +21,12 @@ const (
 	everything          = "*"
 	deadDeliveriesStay  = 14 * 24 * time.Hour
 	maxDeliveries       = 10_000 // of a webhook that wait; and as many dead ones
+	deadSlack           = 10     // the dead may be more by a tenth until they are trimmed
 	deliveriesPerInsert = 100
 )
+
+// ErrSealed: the ring has lost the key of what is to be changed.
+var ErrSealed = errSealed
 
 // Webhook is one receiver.
 type Webhook struct {
@@ -193,6 +197,7 @@ func (d *Directory) webhooks(ctx context.Context, query *gorm.DB) ([]Webhook, er
 }
 
 // UpdateWebhook applies p and gives the webhook as it is then, without its counts.
+// It fails with ErrSealed where p has an address and what is sealed does not open.
 func (d *Directory) UpdateWebhook(ctx context.Context, id string, p WebhookPatch, audit ...AuditEntry) (Webhook, error) {
 	return d.changeWebhook(ctx, id, func(row *webhookRow, s *webhookSealed) error {
 		if p.URL != nil {
@@ -215,6 +220,7 @@ func (d *Directory) UpdateWebhook(ctx context.Context, id string, p WebhookPatch
 }
 
 // RotateWebhook has a new secret sign, and the one of before as well until a time.
+// It fails with ErrSealed where that one does not open.
 func (d *Directory) RotateWebhook(ctx context.Context, id, secret string, until time.Time, audit ...AuditEntry) (Webhook, error) {
 	return d.changeWebhook(ctx, id, func(row *webhookRow, s *webhookSealed) error {
 		s.Old, s.New, row.OldUntilMs = s.New, secret, millis(until)
@@ -226,7 +232,7 @@ func (d *Directory) RotateWebhook(ctx context.Context, id, secret string, until 
 // there is none.
 func (d *Directory) DropOldSecret(ctx context.Context, id string, audit ...AuditEntry) error {
 	_, err := d.changeWebhook(ctx, id, func(row *webhookRow, s *webhookSealed) error {
-		if s.Old == "" {
+		if row.OldUntilMs <= millis(d.now()) {
 			return ErrNotFound
 		}
 		s.Old, row.OldUntilMs = "", 0
@@ -235,8 +241,8 @@ func (d *Directory) DropOldSecret(ctx context.Context, id string, audit ...Audit
 	return err
 }
 
-// changeWebhook fails with ErrUnavailable for one whose address and secrets do
-// not open: it has to be made anew.
+// changeWebhook seals again only what change has changed of it: all else can be
+// changed of a webhook whose key is lost too.
 func (d *Directory) changeWebhook(ctx context.Context, id string, change func(*webhookRow, *webhookSealed) error, audit ...AuditEntry) (Webhook, error) {
 	var row webhookRow
 	err := d.write(ctx, func(tx *gorm.DB) error {
@@ -244,18 +250,21 @@ func (d *Directory) changeWebhook(ctx context.Context, id string, change func(*w
 		if err := locked(tx).Where("id = ?", id).Take(&row).Error; err != nil {
 			return err
 		}
-		s, err := d.openWebhook(&row)
-		if err != nil {
-			return err
-		}
+		s, closed := d.openWebhook(&row)
+		was := s
 		if err := change(&row, &s); err != nil {
 			return err
 		}
-		if err := d.sealWebhook(&row, s); err != nil {
-			return err
+		if s != was {
+			if closed != nil {
+				return closed
+			}
+			if err := d.sealWebhook(&row, s); err != nil {
+				return err
+			}
 		}
 		row.UpdatedMs = millis(d.now())
-		err = tx.Model(&row).Select("sealed", "description", "queues", "events", "enabled", "gone", "updated_ms", "old_until_ms").Updates(&row).Error
+		err := tx.Model(&row).Select("sealed", "description", "queues", "events", "enabled", "gone", "updated_ms", "old_until_ms").Updates(&row).Error
 		if err != nil {
 			return err
 		}
@@ -288,7 +297,7 @@ func (d *Directory) ResealWebhooks(ctx context.Context) (changed, lost int, err 
 		return 0, 0, d.fail(err)
 	}
 	for _, id := range ids {
-		_, err := d.changeWebhook(ctx, id, func(*webhookRow, *webhookSealed) error { return nil })
+		err := d.resealWebhook(ctx, id)
 		switch {
 		case errors.Is(err, errSealed):
 			lost++
@@ -299,6 +308,28 @@ func (d *Directory) ResealWebhooks(ctx context.Context) (changed, lost int, err 
 		}
 	}
 	return changed, lost, nil
+}
+
+// resealWebhook seals a webhook under the ring's first key, without a secret that
+// has lapsed. Nobody has changed it: updated_ms stays.
+func (d *Directory) resealWebhook(ctx context.Context, id string) error {
+	return d.write(ctx, func(tx *gorm.DB) error {
+		var row webhookRow
+		if err := locked(tx).Where("id = ?", id).Take(&row).Error; err != nil {
+			return err
+		}
+		s, err := d.openWebhook(&row)
+		if err != nil {
+			return err
+		}
+		if s.Old == "" {
+			row.OldUntilMs = 0
+		}
+		if err := d.sealWebhook(&row, s); err != nil {
+			return err
+		}
+		return tx.Model(&row).Select("sealed", "old_until_ms").Updates(&row).Error
+	})
 }
 
 // WebhookRingKeys counts the webhooks that each key of rings has sealed, by its id.
@@ -316,8 +347,8 @@ func (d *Directory) WebhookRingKeys(ctx context.Context) (map[string]int, error)
 	return counts, nil
 }
 
-// SweepWebhooks forgets dead deliveries of 14 days ago, those of webhooks that
-// were deleted in between, and secrets that have lapsed.
+// SweepWebhooks forgets dead deliveries of 14 days ago and beyond the bound, those
+// of webhooks that were deleted in between, and secrets that have lapsed.
 func (d *Directory) SweepWebhooks(ctx context.Context) error {
 	var rows []webhookRow
 	if err := d.read(ctx).Find(&rows).Error; err != nil {
@@ -325,11 +356,8 @@ func (d *Directory) SweepWebhooks(ctx context.Context) error {
 	}
 	for _, row := range rows {
 		if row.OldUntilMs > 0 && row.OldUntilMs <= millis(d.now()) {
-			_, err := d.changeWebhook(ctx, row.ID, func(row *webhookRow, _ *webhookSealed) error {
-				row.OldUntilMs = 0 // the secret itself is not given any more
-				return nil
-			})
-			if err != nil && !errors.Is(err, errSealed) && !errors.Is(err, ErrNotFound) {
+			// It may have been replaced meanwhile: whether one has lapsed is seen there.
+			if err := d.resealWebhook(ctx, row.ID); err != nil && !errors.Is(err, errSealed) && !errors.Is(err, ErrNotFound) {
 				return err
 			}
 		}
@@ -337,6 +365,9 @@ func (d *Directory) SweepWebhooks(ctx context.Context) error {
 	return d.write(ctx, func(tx *gorm.DB) error {
 		for _, row := range rows {
 			err := tx.Where("webhook = ? AND dead_ms > 0 AND dead_ms < ?", row.ID, millis(d.now().Add(-deadDeliveriesStay))).Delete(&deliveryRow{}).Error
+			if err == nil {
+				err = d.trimDead(tx, row.ID)
+			}
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package directory
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -14,6 +13,7 @@ import (
 var webhookTests = map[string]func(*testing.T, opener){
 	"webhooks": testWebhooks, "webhook secrets": testWebhookSecrets, "outbox": testOutbox, "outbox once": testOutboxOnce,
 	"outbox bound": testOutboxBound, "outbox settled": testOutboxSettled, "outbox replay": testOutboxReplay, "outbox swept": testOutboxSwept,
+	"outbox slack": testOutboxSlack, "outbox counts what is kept": testOutboxCountsWhatIsKept, "lapsed secrets": testLapsedSecrets,
 }
 
 func hook(id string) Webhook {
@@ -166,8 +166,13 @@ func testOutbox(t *testing.T, open opener) {
 		string(found[0].Body) != fmt.Sprintf(`{"type":%q,"data":{"version":%d}}`, found[0].Event, found[0].Version) || !found[0].Since.Equal(at) {
 		t.Errorf("%+v %+v", w, found)
 	}
-	if ids, err := d.DueWebhooks(t.Context()); err != nil || !slices.Equal(ids, []string{"all", "some"}) {
-		t.Errorf("due are %v, %v", ids, err)
+	late, never := hook("late"), hook("never")
+	never.Enabled = false
+	addHook(t, d, late)
+	addHook(t, d, never)
+	expected := []EnabledWebhook{{"all", millis(at), true}, {"late", millis(at), false}, {"some", millis(at), true}}
+	if list, err := d.EnabledWebhooks(t.Context()); err != nil || !slices.Equal(list, expected) {
+		t.Errorf("enabled are %v, %v", list, err)
 	}
 }
 
@@ -307,6 +312,9 @@ func testOutboxReplay(t *testing.T, open opener) {
 	if left := dead(t, d, "w"); len(left) != 1 || left[0].Version != 4 { // the oldest went first
 		t.Errorf("%+v", left)
 	}
+	if w, err := d.Webhook(ctx, "w"); err != nil || !w.UpdatedAt.Equal(now) { // whoever delivers sees it by that
+		t.Errorf("%+v, %v", w, err)
+	}
 }
 
 func testOutboxSwept(t *testing.T, open opener) {
@@ -356,8 +364,16 @@ func TestWebhooksFollowTheRing(t *testing.T) {
 	if changed, lost, err := d.ResealWebhooks(t.Context()); changed != 0 || lost != 1 || err != nil {
 		t.Fatal(changed, lost, err)
 	}
-	if _, err := d.UpdateWebhook(t.Context(), "w", WebhookPatch{}); !errors.Is(err, errSealed) {
-		t.Fatal(err)
+	happen(t, d, "a", 1, "ticket.called") // it holds nothing up
+	url, off := "https://example.org", false
+	want(t, second(d.UpdateWebhook(t.Context(), "w", WebhookPatch{URL: &url})), ErrSealed)
+	want(t, second(d.RotateWebhook(t.Context(), "w", "s2", at.Add(time.Hour))), ErrSealed)
+	want(t, d.DropOldSecret(t.Context(), "w"), ErrNotFound)
+	if w, err := d.UpdateWebhook(t.Context(), "w", WebhookPatch{Enabled: &off}); err != nil || w.Enabled {
+		t.Fatalf("%+v, %v", w, err)
 	}
-	happen(t, d, "a", 1, "ticket.called") // and holds nothing up
+	if w, err := with(t, o, "k2").Webhook(t.Context(), "w"); err != nil || w.URL != hook("").URL || w.Enabled { // its key was found again
+		t.Fatalf("%+v, %v", w, err)
+	}
+	check(t, d.DeleteWebhook(t.Context(), "w"))
 }
