@@ -193,7 +193,18 @@ func (a queueList) KnownVersions(ctx context.Context, queues []string) ([]uint64
 		versions[i] = known[id]
 	}
 	rows, err := a.d.ListQueues(ctx, queues, "", len(queues))
-	a.lines.note(rows...)
+	if err == nil {
+		there := make(map[string]bool, len(rows))
+		for _, row := range rows {
+			there[row.ID] = true
+		}
+		for _, id := range queues {
+			if !there[id] { // it was deleted while it lived on another node
+				rows = append(rows, directory.QueueRow{ID: id, Deleted: true})
+			}
+		}
+		a.lines.note(rows...)
+	}
 	return versions, err
 }
 
@@ -332,9 +343,8 @@ func (n *Node) checkIns() gateway.Pace {
 	if !ok {
 		return nil
 	}
-	key := n.dataKeys.SubKey("check-ins/v1")[0].Bytes
 	return func(ctx context.Context, address string, limit int, window time.Duration) (time.Duration, error) {
-		mac := hmac.New(sha256.New, key)
+		mac := hmac.New(sha256.New, n.dataKeys.SubKey("check-ins/v1")[0].Bytes) // the ring may rotate
 		mac.Write([]byte(address))
 		return shared.Pace(ctx, base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16]), limit, window)
 	}

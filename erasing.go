@@ -19,6 +19,8 @@ const (
 	erasingBackTo = time.Minute
 	jobLease      = 30 * time.Second
 	jobRenewEvery = 10 * time.Second
+	// giveBackWithin is for a node that leaves: another one goes on at once.
+	giveBackWithin = time.Second
 )
 
 // erasing carries out the erasures that were asked for, on one node at a time.
@@ -161,7 +163,9 @@ func underLease(ctx context.Context, d *directory.Directory, name, holder string
 	work(ctx)
 	cancel()
 	<-done
-	_, _ = d.Lease(last, name, holder, 0) // else it ends by itself
+	end, stop := context.WithTimeout(context.WithoutCancel(last), giveBackWithin)
+	defer stop()
+	_, _ = d.Lease(end, name, holder, 0) // else it ends by itself
 	return true
 }
 

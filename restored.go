@@ -99,6 +99,9 @@ func (r *restoring) run(ctx context.Context, j journal, known *directory.Directo
 		}
 		count += len(ids)
 	}
+	if count == 0 {
+		return errors.New("there is no queue in the journal: is it the right --redis-url and --cluster-name, or --data-dir? Nothing was changed")
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ func beforeBackup(t *testing.T, at string) *life {
 	c := admin(t, at)
 	l := &life{numbers: make(map[string]bool)}
 	c.must(t, at, http.MethodPost, "/queues", `{"id":"a"}`)
+	c.must(t, at, http.MethodPost, "/queues", `{"id":"gone"}`)
+	c.must(t, at, http.MethodDelete, "/queues/gone", "")
 	for range 5 {
 		l.enqueue(t, c, at)
 	}
@@ -98,11 +100,18 @@ func TestRestoreDataDir(t *testing.T) {
 	}
 	p.kill()
 	for range 2 {
-		if o := runProgram(t, "", nil, "restored", "--data-dir", backup, "--lost-events", "600"); o.code != 0 || !strings.Contains(o.stdout, "starts: 1.") {
+		if o := runProgram(t, "", nil, "restored", "--data-dir", backup, "--lost-events", "600"); o.code != 0 || !strings.Contains(o.stdout, "starts: 2.") {
 			t.Fatalf("%+v", o)
 		}
 	}
-	l.prove(t, startNode(t, backup).url, 600)
+	p = startNode(t, backup)
+	l.prove(t, p.url, 600)
+	if strings.Contains(p.log(), `"queue":"gone"`) {
+		t.Error("a deleted queue is missed")
+	}
+	if o := runProgram(t, "", nil, "restored", "--data-dir", t.TempDir()); o.code == 0 {
+		t.Errorf("nothing is there, and it was done: %+v", o)
+	}
 }
 
 func TestRestore(t *testing.T) {

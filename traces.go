@@ -46,8 +46,12 @@ func (t *traceConfig) fromVariables(getenv func(string) string) error {
 	}
 	t.sampler = getenv("OTEL_TRACES_SAMPLER") != ""
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
-		if protocol := getenv(name); t.on && protocol != "" && protocol != "http/protobuf" {
+		protocol := getenv(name)
+		if t.on && protocol != "" && protocol != "http/protobuf" {
 			return usage("%s: %q is not spoken, only http/protobuf (port 4318)", name, protocol)
+		}
+		if protocol != "" {
+			break // what is said of traces alone goes first
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ func (g *grain) traced(parent string) *traced {
 	if parent == "" || g.Tracer == nil {
 		return nil
 	}
-	ctx, sound := tracing.From(context.Background(), parent, "")
+	ctx, sound := tracing.From(context.Background(), parent)
 	if !sound {
 		return nil
 	}

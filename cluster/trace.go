@@ -32,7 +32,7 @@ func (n *Node) traceAsk(ctx context.Context, to Member, key grainKey, pass bool)
 // traceCall begins the span of a request of another node, where it is part of a
 // trace, which goes on from what is given.
 func (n *Node) traceCall(call *messages.GrainCall) (on string, ended func(error)) {
-	ctx, sound := tracing.From(n.ctx, call.Trace, "")
+	ctx, sound := tracing.From(n.ctx, call.Trace)
 	if n.options.Tracer == nil || !sound {
 		return "", func(error) {}
 	}

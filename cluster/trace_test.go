@@ -64,7 +64,7 @@ func TestRequestsBetweenNodesGoOnWithTheirTrace(t *testing.T) {
 	if want := tracing.Text(trace.ContextWithSpanContext(ctx, made[0].SpanContext)); got != want {
 		t.Errorf("the grain is told of %q, not of %q", got, want)
 	}
-	unsampled, _ := tracing.From(t.Context(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "")
+	unsampled, _ := tracing.From(t.Context(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
 	for _, ctx := range []context.Context{t.Context(), unsampled} {
 		if got := request(ctx, true) + request(ctx, false); got != "" || len(spans.GetSpans()) != 2 {
 			t.Errorf("a request that is not sampled is traced: %q", got)

@@ -36,7 +36,7 @@ type envelope struct {
 	body             []byte
 	id, kind, source string
 	// Of the extension for distributed tracing; empty where there is none.
-	traceParent, traceState string
+	traceParent string
 }
 
 // key is the idempotency key of a CloudEvent. Ids are its source's own: two
@@ -75,7 +75,7 @@ func openStructured(text []byte) (envelope, *problem) {
 		return ""
 	}
 	e := envelope{id: attribute("id"), kind: attribute("type"), source: attribute("source"), body: o.raw("data")}
-	e.traceParent, e.traceState = textIn(o, tracing.Parent), textIn(o, tracing.State)
+	e.traceParent = textIn(o, tracing.Parent)
 	f.checkVersion(attribute("specversion"), e)
 	if encoded := o.text("data_base64", 0, maxEnvelope, false); encoded != nil {
 		var err error
@@ -114,7 +114,7 @@ func openBinary(d *actors.Delivery) (envelope, *problem) {
 		return e, nil
 	}
 	e.id, e.kind, e.source = attributes["id"], attributes["type"], attributes["source"]
-	e.traceParent, e.traceState = attributes[tracing.Parent], attributes[tracing.State]
+	e.traceParent = attributes[tracing.Parent]
 	f.checkVersion(attributes["specversion"], e)
 	return e, f.problem()
 }

@@ -32,11 +32,11 @@ func (g *Gateway) traced(c *fiber.Ctx) error {
 		return c.Next()
 	}
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	ctx, given := tracing.From(c.UserContext(), c.Get(tracing.Parent), c.Get(tracing.State))
+	ctx, given := tracing.From(c.UserContext(), c.Get(tracing.Parent))
 	if given {
 		// Who is not logged in must not choose which requests are sampled.
 		if _, p := g.whoAsks(c); p != nil {
-			stranger, _ := tracing.From(c.UserContext(), c.Get(tracing.Parent), "")
+			stranger, _ := tracing.From(c.UserContext(), c.Get(tracing.Parent))
 			options = append(options, trace.WithLinks(trace.LinkFromContext(stranger)))
 			ctx = c.UserContext()
 		}
@@ -112,7 +112,7 @@ func (g *Gateway) beginCall(ctx context.Context, method string) context.Context 
 		return ctx
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
-	ctx, _ = tracing.From(ctx, strings.Join(md.Get(tracing.Parent), ","), strings.Join(md.Get(tracing.State), ","))
+	ctx, _ = tracing.From(ctx, strings.Join(md.Get(tracing.Parent), ","))
 	ctx, span := g.begin(ctx, strings.TrimPrefix(method, "/"), trace.SpanKindServer)
 	span.SetAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", strings.TrimPrefix(method, "/")))
 	return ctx
@@ -148,10 +148,9 @@ func (g *Gateway) beginDelivery(d *actors.Delivery, e envelope) (context.Context
 		return ctx, trace.SpanFromContext(ctx)
 	}
 	parent, _ := d.Headers[tracing.Parent].(string)
-	state, _ := d.Headers[tracing.State].(string)
-	on, given := tracing.From(ctx, parent, state)
+	on, given := tracing.From(ctx, parent)
 	if !given {
-		on, _ = tracing.From(ctx, e.traceParent, e.traceState)
+		on, _ = tracing.From(ctx, e.traceParent)
 	}
 	ctx, span := g.begin(on, "process nowserving.requests", trace.SpanKindConsumer)
 	if span.IsRecording() {

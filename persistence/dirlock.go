@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // lockDataDir makes the data dir, if need be, and this process its only node.
@@ -20,6 +21,11 @@ func lockDataDir(dir string) (*os.File, error) {
 	return f, err
 }
 
+const (
+	lockTries = 20
+	lockAgain = 10 * time.Millisecond
+)
+
 // ErrHeld: another process holds the lock.
 var ErrHeld = errors.New("it is held by another process")
 
@@ -31,6 +37,12 @@ func LockFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	held, err := tryLockFile(f)
+	// A program that another goroutine starts just now has this file open too,
+	// until it begins: a lock that was given back is free a moment later.
+	for tries := 0; held && err == nil && tries < lockTries; tries++ {
+		time.Sleep(lockAgain)
+		held, err = tryLockFile(f)
+	}
 	if held {
 		err = ErrHeld
 	}

@@ -48,6 +48,27 @@ func checkRedisConfig(ctx context.Context, rdb *redis.Client, log *slog.Logger) 
 	return nil
 }
 
+// renewFile has a Redis write its append-only file anew that has not done so since
+// it was started. Redis 7.0 cuts off what a crash or a full disk has left of its
+// last command, but where that was in the middle of a transaction it leaves the
+// commands before it: the next start but one carries them out, although nobody was
+// told that they had happened, and what was acknowledged in their place since is
+// gone. A file written anew is what is in memory, and has none of that.
+func renewFile(ctx context.Context, rdb *redis.Client, log *slog.Logger) {
+	info, err := rdb.InfoMap(ctx, "persistence").Result()
+	if err != nil {
+		return // it is asked again with the next connection
+	}
+	file := info["Persistence"]
+	if file["aof_enabled"] != "1" || file["aof_rewrites"] != "0" && file["aof_last_bgrewrite_status"] == "ok" ||
+		file["aof_rewrite_in_progress"] == "1" || file["aof_rewrite_scheduled"] == "1" {
+		return
+	}
+	if err := rdb.BgRewriteAOF(ctx).Err(); err != nil { // somebody else was quicker, or it is hosted and forbids it
+		log.Info("Redis does not write its append-only file anew after its start", "error", err)
+	}
+}
+
 // recheckWithin bounds one look at the settings of a Redis that has come back.
 const recheckWithin = 10 * time.Second
 
@@ -75,6 +96,7 @@ func startDoubts(rdb *redis.Client, log *slog.Logger) *doubts {
 			if errors.Is(err, errForgets) {
 				log.Error("Redis has come back with other settings", "error", err)
 			}
+			renewFile(within, rdb, log)
 			done()
 		}
 	})

@@ -131,6 +131,7 @@ func (j *RedisJournal) prepare(ctx context.Context, log *slog.Logger) error {
 	if err := checkRedisConfig(ctx, j.reader, log); err != nil {
 		return err
 	}
+	renewFile(ctx, j.reader, log)
 	return loadScripts(ctx, j.writer)
 }
 

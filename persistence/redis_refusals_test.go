@@ -103,6 +103,7 @@ func failToSave(t *testing.T, url string) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
+	settleFile(t, url) // of both, one goes on at a time
 	redisCommand(t, url, "bgsave")
 	retry(t, func() error {
 		if strings.Contains(redisAnswer(t, url, "info", "persistence"), "rdb_last_bgsave_status:err") {

@@ -14,11 +14,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Parent and State are the headers of W3C's Trace Context.
-const (
-	Parent = "traceparent"
-	State  = "tracestate"
-)
+// Parent is the header of W3C's Trace Context. The other one, tracestate, is text
+// of whoever sends it, and goes nowhere.
+const Parent = "traceparent"
 
 var format propagation.TraceContext
 
@@ -37,11 +35,11 @@ func Text(ctx context.Context) string {
 
 // From gives a context whose span is one of somewhere else, and whether that is a
 // sound one.
-func From(ctx context.Context, parent, state string) (context.Context, bool) {
+func From(ctx context.Context, parent string) (context.Context, bool) {
 	if parent == "" {
 		return ctx, false
 	}
-	there := format.Extract(ctx, propagation.MapCarrier{Parent: parent, State: state})
+	there := format.Extract(ctx, propagation.MapCarrier{Parent: parent})
 	return there, there != ctx
 }
 

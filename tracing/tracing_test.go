@@ -25,7 +25,7 @@ func TestOnlyWhatIsSampledIsToldOn(t *testing.T) {
 	}{
 		{sampled, sampled, true}, {unsampled, "", true}, {"", "", false}, {"nonsense", "", false}, {strings.Repeat("0", 4096), "", false},
 	} {
-		ctx, sound := tracing.From(t.Context(), c.parent, "")
+		ctx, sound := tracing.From(t.Context(), c.parent)
 		if got := tracing.Text(ctx); got != c.want || sound != c.sound {
 			t.Errorf("%q is told on as %q, and is sound: %t", c.parent, got, sound)
 		}
@@ -40,7 +40,7 @@ func TestNoTraceIsFree(t *testing.T) {
 		if tracing.Text(ctx) != "" || tracing.Sampled(ctx) {
 			t.Error("there is a trace")
 		}
-		if _, sound := tracing.From(ctx, "", ""); sound {
+		if _, sound := tracing.From(ctx, ""); sound {
 			t.Error("there is a trace")
 		}
 		tracing.End(trace.SpanFromContext(ctx), "")
@@ -54,7 +54,7 @@ func TestLogsBearTheIdsOfTheirSpan(t *testing.T) {
 	t.Parallel()
 	var said bytes.Buffer
 	log := slog.New(tracing.Handler{Handler: slog.NewTextHandler(&said, nil)}).With("queue", "a").WithGroup("g")
-	ctx, _ := tracing.From(t.Context(), unsampled, "")
+	ctx, _ := tracing.From(t.Context(), unsampled)
 	log.InfoContext(ctx, "one")
 	if !strings.Contains(said.String(), "trace_id=0af7651916cd43dd8448eb211c80319c") || !strings.Contains(said.String(), "span_id=b7ad6b7169203331") {
 		t.Errorf("%s", &said)

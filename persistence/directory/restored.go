@@ -14,9 +14,10 @@ import (
 func (d *Directory) RaiseVersions(ctx context.Context, versions map[string]uint64) error {
 	return d.write(ctx, func(tx *gorm.DB) error {
 		for _, id := range slices.Sorted(maps.Keys(versions)) {
-			// What was described is described again by the next node that starts.
+			// What was described is described again by the next node that starts, but
+			// for a deleted queue, of which there is nothing more to say.
 			raised := tx.Model(&queueRow{}).Where("id = ? AND version < ?", id, versions[id]).
-				Updates(map[string]any{"version": versions[id], "described": 0})
+				Updates(map[string]any{"version": versions[id], "described": gorm.Expr("CASE WHEN deleted THEN described ELSE 0 END")})
 			if raised.Error != nil || raised.RowsAffected > 0 {
 				if raised.Error != nil {
 					return raised.Error
