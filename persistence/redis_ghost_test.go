@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"nowserving/actors/queue"
 	"nowserving/persistence/redistest"
@@ -62,15 +61,13 @@ func TestRedisHalfAnAppendDoesNotComeBack(t *testing.T) {
 // settleFile waits until Redis has written its file anew.
 func settleFile(t *testing.T, url string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	_ = retry(t, func() error {
 		info := strings.ReplaceAll(redisAnswer(t, url, "INFO", "persistence"), "\r", "")
-		if !strings.Contains(info, "aof_rewrites:0\n") && strings.Contains(info, "aof_rewrite_in_progress:0\n") {
-			return
+		if strings.Contains(info, "aof_rewrites:0\n") || !strings.Contains(info, "aof_rewrite_in_progress:0\n") {
+			return errNotYet
 		}
-		if time.Now().After(deadline) {
-			t.Fatal(info)
-		}
-	}
+		return nil
+	}, errNotYet)
 }
 
 // command is one as Redis's file has it.

@@ -259,7 +259,7 @@ func TestRedisThatIsGoneAndComesBack(t *testing.T) {
 // retry calls f while it answers one of the errors.
 func retry(t *testing.T, f func() error, while ...error) error {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); runtime.Gosched() {
 		err := f()
 		again := false
 		for _, w := range while {
