@@ -1814,7 +1814,7 @@ export interface components {
             created_at: string;
             /**
              * Format: date-time
-             * @description When it was last changed.
+             * @description When it was last changed, or dead deliveries were replayed.
              */
             updated_at: string;
         };
@@ -1864,7 +1864,7 @@ export interface components {
             created_at: string;
             /**
              * Format: date-time
-             * @description When it was last changed.
+             * @description When it was last changed, or dead deliveries were replayed.
              */
             updated_at: string;
             /** @description What requests are signed with. It is never shown again. */
